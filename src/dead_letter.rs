@@ -1,0 +1,94 @@
+//! Lines that were read but cannot be sent, each with its reason.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// Why a line is not an event of its meter. The names are metric labels and stored values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Reason {
+    /// The line is longer than `line_bytes_max`.
+    LineTooLong,
+    /// The connection ended in the middle of a line.
+    PartialLine,
+    /// Not JSON, or not strictly.
+    InvalidJson,
+    /// JSON, but not an object.
+    NotAnObject,
+    /// A string that is not UTF-8.
+    InvalidUtf8,
+    /// One key twice in one object.
+    DuplicateKey,
+    /// Deeper nesting than is accepted.
+    TooDeep,
+    /// A required field is missing or null.
+    MissingField,
+    /// A field's value has another type than the meter's.
+    WrongType,
+    /// A datetime field whose string is no time.
+    InvalidDateTime,
+    /// A field that the schema does not list, where that is refused.
+    UnknownField,
+    /// An event that alone is larger than a request may be.
+    EventTooLarge,
+}
+
+/// Every reason, for tables and metrics.
+pub const REASONS: [Reason; 12] = [
+    Reason::LineTooLong,
+    Reason::PartialLine,
+    Reason::InvalidJson,
+    Reason::NotAnObject,
+    Reason::InvalidUtf8,
+    Reason::DuplicateKey,
+    Reason::TooDeep,
+    Reason::MissingField,
+    Reason::WrongType,
+    Reason::InvalidDateTime,
+    Reason::UnknownField,
+    Reason::EventTooLarge,
+];
+
+impl Reason {
+    /// The name in the store, in metrics and on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::LineTooLong => "line_too_long",
+            Self::PartialLine => "partial_line",
+            Self::InvalidJson => "invalid_json",
+            Self::NotAnObject => "not_an_object",
+            Self::InvalidUtf8 => "invalid_utf8",
+            Self::DuplicateKey => "duplicate_key",
+            Self::TooDeep => "too_deep",
+            Self::MissingField => "missing_field",
+            Self::WrongType => "wrong_type",
+            Self::InvalidDateTime => "invalid_datetime",
+            Self::UnknownField => "unknown_field",
+            Self::EventTooLarge => "event_too_large",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.name())
+    }
+}
+
+/// A line that goes to the store instead of Mediation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// The meter that it was read for.
+    pub meter: Arc<str>,
+    /// The configured source that it was read from.
+    pub source: Arc<str>,
+    /// Where it stood: `path:offset` or `peer#line`.
+    pub position: String,
+    /// What is wrong.
+    pub reason: Reason,
+    /// The field that is wrong, when it is one field.
+    pub field: Option<String>,
+    /// What was found and what would be right, in words. Never holds the payload.
+    pub detail: String,
+    /// The line as it came; of a line that is too long, its first bytes.
+    pub event: Vec<u8>,
+}

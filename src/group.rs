@@ -1,0 +1,87 @@
+//! The unit of atomic commit: lines of one meter that fit one request, and what becomes of them.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::chunk::Chunk;
+use crate::dead_letter::DeadLetter;
+use crate::meter::Meter;
+use crate::position::Cursor;
+
+/// Some whole lines of a chunk.
+#[derive(Debug, Clone)]
+pub struct Slice {
+    /// Where the lines are.
+    pub chunk: Arc<Chunk>,
+    /// Which bytes; empty when the chunk holds a fault.
+    pub range: Range<usize>,
+    /// The position of the first line.
+    pub first: u64,
+    /// The position behind the last line.
+    pub end: u64,
+    /// How many lines.
+    pub lines: u32,
+}
+
+/// Lines of one meter that fit one request.
+#[derive(Debug)]
+pub struct Group {
+    /// Its place in the order of commits: 0, 1, 2 ...
+    pub number: u64,
+    /// Whose events.
+    pub meter: Arc<Meter>,
+    /// The lines, in the order in which they were read.
+    pub slices: Vec<Slice>,
+}
+
+/// The frozen body of one request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackedBatch {
+    /// A JSON array of events, gzipped.
+    pub body: Bytes,
+    /// SHA-256 of `body`.
+    pub sha256: [u8; 32],
+    /// Events in it, at least 1.
+    pub events: u32,
+    /// Bytes of the array before compression.
+    pub payload_bytes: u64,
+    /// The id of its first event, where ids are stamped or found.
+    pub first_event_id: Option<String>,
+    /// The id of its last event.
+    pub last_event_id: Option<String>,
+}
+
+/// What one group counted of one source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceTally {
+    /// The source.
+    pub source: Arc<str>,
+    /// Lines read, good and bad.
+    pub read: u64,
+    /// Lines that became dead letters.
+    pub dead_lettered: u64,
+    /// Blank lines, which are no events.
+    pub ignored: u64,
+}
+
+/// A group after packing: everything that its commit writes.
+#[derive(Debug)]
+pub struct PackedGroup {
+    /// Its place in the order of commits.
+    pub number: u64,
+    /// Whose events.
+    pub meter: Arc<Meter>,
+    /// The bodies; usually one, none when no event is good.
+    pub batches: Vec<PackedBatch>,
+    /// The lines that are no events.
+    pub dead_letters: Vec<DeadLetter>,
+    /// Where each file stands once the group is committed.
+    pub cursors: Vec<(Arc<str>, Cursor)>,
+    /// What was read, by source.
+    pub tallies: Vec<SourceTally>,
+    /// The chunks' shares of the intake, given back after the commit.
+    pub permits: Vec<Arc<OwnedSemaphorePermit>>,
+}

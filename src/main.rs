@@ -1,0 +1,2 @@
+//! meterd
+fn main() {}

@@ -1,0 +1,49 @@
+//! A meter as the stages see it: where its events go and what one request may hold.
+
+use std::sync::Arc;
+
+use crate::schema::Schema;
+use crate::telemetry::MeterCounters;
+
+/// What happens to fields that the schema does not list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UnknownFields {
+    /// They go out as they came.
+    #[default]
+    Keep,
+    /// They are cut out of the event.
+    Drop,
+    /// The event becomes a dead letter.
+    Reject,
+}
+
+/// What one request may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Events in one request, at least 1.
+    pub events_per_request_max: u32,
+    /// Bytes of the JSON array before compression.
+    pub payload_bytes_max: usize,
+    /// Bytes of the gzip body.
+    pub compressed_bytes_max: usize,
+}
+
+/// A meter that events are read for. Shared by all stages.
+#[derive(Debug)]
+pub struct Meter {
+    /// The name in the configuration; part of track ids, metrics and the store.
+    pub name: Arc<str>,
+    /// The whole URL that its events are posted to.
+    pub upload_url: String,
+    /// What its events must look like.
+    pub schema: Schema,
+    /// The field that carries the replay-stable event id; none: nothing is stamped.
+    pub event_id_field: Option<Arc<str>>,
+    /// What happens to fields outside the schema.
+    pub unknown_fields: UnknownFields,
+    /// What one request may hold.
+    pub limits: Limits,
+    /// What was done for it, counted since the start.
+    pub counters: MeterCounters,
+}

@@ -1,0 +1,144 @@
+//! What a meter accepts: the fields of an event, their types, and which must be there.
+//!
+//! A [`Schema`] is data only. `pack::validate` checks events against it.
+
+use std::sync::Arc;
+
+/// The type of a field, as the meter's event definition names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FieldType {
+    /// A JSON string.
+    String,
+    /// A JSON number of any form.
+    Number,
+    /// A JSON number without fraction and exponent.
+    Integer,
+    /// `true` or `false`.
+    Boolean,
+    /// A JSON string that holds a date, with or without a time of day, or an epoch number.
+    DateTime,
+    /// Whatever JSON value: a type name of Mediation's that is not known here.
+    Any,
+}
+
+impl FieldType {
+    /// The name as configurations and error messages write it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::String => "string",
+            Self::Number => "number",
+            Self::Integer => "integer",
+            Self::Boolean => "boolean",
+            Self::DateTime => "datetime",
+            Self::Any => "any",
+        }
+    }
+}
+
+/// One field of an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Field {
+    /// The key in the event.
+    pub name: Arc<str>,
+    /// What its value must be. `null` stands for a missing value.
+    pub kind: FieldType,
+    /// Whether an event without it is refused.
+    pub required: bool,
+}
+
+/// The most fields that a schema may hold: one bit of a `u64` each.
+pub const FIELDS_MAX: usize = 64;
+
+/// The fields of a meter's events, in the order in which the meter lists them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Schema {
+    fields: Vec<Field>,
+    required: u64,
+}
+
+/// Why a list of fields is not a schema.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Two fields of one name.
+    #[error("field {0:?} is listed twice")]
+    Repeated(Arc<str>),
+    /// More fields than [`FIELDS_MAX`].
+    #[error("{0} fields are listed, at most {FIELDS_MAX} are supported")]
+    TooMany(usize),
+    /// A field without a name.
+    #[error("a field has an empty name")]
+    Unnamed,
+}
+
+impl Schema {
+    /// Compiles `fields`.
+    pub fn new(fields: Vec<Field>) -> Result<Self, Error> {
+        if fields.len() > FIELDS_MAX {
+            return Err(Error::TooMany(fields.len()));
+        }
+        let mut required = 0;
+        for (index, field) in fields.iter().enumerate() {
+            if field.name.is_empty() {
+                return Err(Error::Unnamed);
+            }
+            if fields.iter().take(index).any(|earlier| earlier.name == field.name) {
+                return Err(Error::Repeated(Arc::clone(&field.name)));
+            }
+            if field.required {
+                required |= 1 << index;
+            }
+        }
+        Ok(Self { fields, required })
+    }
+
+    /// The four fields that Mediation documents for a streaming event, all required:
+    /// `CustomerId`, `UsageIdentifier`, `UsageDate` and `Quantity`.
+    pub fn documented() -> Self {
+        let field = |name: &str, kind| Field { name: name.into(), kind, required: true };
+        let fields = vec![
+            field("CustomerId", FieldType::String),
+            field("UsageIdentifier", FieldType::String),
+            field("UsageDate", FieldType::DateTime),
+            field("Quantity", FieldType::Number),
+        ];
+        let required = (1 << fields.len()) - 1;
+        Self { fields, required }
+    }
+
+    /// The fields in order; at most [`FIELDS_MAX`].
+    pub fn fields(&self) -> &[Field] {
+        &self.fields
+    }
+
+    /// Bit `i` is set when field `i` is required.
+    pub const fn required(&self) -> u64 {
+        self.required
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn field(name: &str, required: bool) -> Field {
+        Field { name: name.into(), kind: FieldType::String, required }
+    }
+
+    #[test]
+    fn required_fields_are_bits_in_order() {
+        let schema = Schema::new(vec![field("a", true), field("b", false), field("c", true)]);
+        assert_eq!(schema.map(|schema| schema.required()), Ok(0b101));
+    }
+
+    #[test]
+    fn a_name_listed_twice_is_refused() {
+        let refused = Schema::new(vec![field("a", true), field("a", false)]);
+        assert_eq!(refused, Err(Error::Repeated("a".into())));
+    }
+
+    #[test]
+    fn the_documented_fields_are_all_required() {
+        assert_eq!(Schema::documented().required(), 0b1111);
+    }
+}

@@ -1,0 +1,93 @@
+//! What delivery wants written: only the committer writes.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use crate::clock::Timestamp;
+
+/// The number of a batch in the store; rising in the order of commits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BatchId(pub i64);
+
+/// What is known about a batch without its body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BatchHead {
+    /// Its number.
+    pub id: BatchId,
+    /// The `Zuora-Track-Id` of every request that carries it.
+    pub track_id: String,
+    /// Events in it.
+    pub events: u32,
+    /// Requests that carried it so far, as far as recorded.
+    pub attempts: u32,
+    /// Those of them whose outcome is not known.
+    pub outcome_unknown_attempts: u32,
+}
+
+/// The state of a meter's lane, for `status`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LaneState {
+    /// Sends, or has nothing to send.
+    Running,
+    /// Waits after a failure that passes by itself.
+    Retrying,
+    /// Needs a person; tries again slowly.
+    Held,
+}
+
+impl LaneState {
+    /// The name in the store and in `status`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Retrying => "retrying",
+            Self::Held => "held",
+        }
+    }
+}
+
+/// Something that delivery learned, to be committed.
+#[derive(Debug)]
+pub enum Settlement {
+    /// Mediation has the batch: its receipt replaces it.
+    Delivered {
+        /// Which batch.
+        batch: BatchId,
+        /// Whose events.
+        meter: Arc<str>,
+        /// Requests that carried it, this one included.
+        attempts: u32,
+        /// The HTTP status of the answer.
+        status: u16,
+        /// When the answer came.
+        at: Timestamp,
+    },
+    /// A request failed. The batch stays.
+    Attempted {
+        /// Which batch.
+        batch: BatchId,
+        /// Whether Mediation may have it nevertheless.
+        outcome_unknown: bool,
+    },
+    /// A lane changed its state.
+    Lane {
+        /// Which meter's.
+        meter: Arc<str>,
+        /// The state now.
+        state: LaneState,
+        /// Why, in words; empty while running.
+        reason: String,
+        /// Since when.
+        at: Timestamp,
+    },
+}
+
+/// A settlement and who waits for its commit.
+#[derive(Debug)]
+pub struct Posting {
+    /// What to write.
+    pub settlement: Settlement,
+    /// Told after the commit; dropped without a word when the committer ends first.
+    pub committed: oneshot::Sender<()>,
+}
