@@ -149,8 +149,7 @@ impl BufferPool {
 
     /// An empty buffer with room for [`CHUNK_BYTES`]. Its bytes past the length may be old.
     pub fn take(&self) -> Buffer {
-        let mut bytes =
-            self.take.try_recv().unwrap_or_else(|_| Vec::with_capacity(CHUNK_BYTES));
+        let mut bytes = self.take.try_recv().unwrap_or_else(|_| Vec::with_capacity(CHUNK_BYTES));
         bytes.clear();
         Buffer { bytes, home: Some(self.give.clone()) }
     }
