@@ -1,6 +1,23 @@
-//! Turns groups of lines into request bodies.
+//! Turns lines into request bodies.
+//!
+//! [`batcher`] cuts the chunks of each meter into groups that fit one request; [`packer`], a
+//! pure function, makes a gzipped JSON array and dead letters of a group. [`run`] is one of N
+//! equal workers between the two channels.
+
+pub mod batcher;
+pub mod compress;
+pub mod datetime;
+pub mod event_id;
+pub mod json;
+pub mod packer;
+pub mod text;
+pub mod validate;
 
 use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use crate::group::{Group, PackedGroup};
 
 /// The settings of batching and packing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,4 +28,23 @@ pub struct Settings {
     pub compression_level: u32,
     /// Worker threads, at least 1.
     pub workers: usize,
+}
+
+/// Packs groups until there are no more. Workers finish groups in any order; their numbers tell
+/// the committer the right one.
+pub fn run(
+    compression_level: u32,
+    groups: &Receiver<Group>,
+    packed: &Sender<PackedGroup>,
+) -> Result<(), compress::Error> {
+    let mut packer = packer::Packer::new(compression_level);
+    for group in groups {
+        let done = packer.pack(&group)?;
+        // The lines are not needed any more: their buffers go back to the pool before the commit.
+        drop(group);
+        if packed.send(done).is_err() {
+            break;
+        }
+    }
+    Ok(())
 }

@@ -47,8 +47,8 @@ pub struct Field {
     pub required: bool,
 }
 
-/// The most fields that a schema may hold: one bit of a `u64` each.
-pub const FIELDS_MAX: usize = 64;
+/// The most fields that a schema may hold: one bit of a `u64` each, and one for the event id.
+pub const FIELDS_MAX: usize = 63;
 
 /// The fields of a meter's events, in the order in which the meter lists them.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,0 +1,224 @@
+//! Cuts the stream of chunks into groups: one thread that only counts lines and bytes.
+//!
+//! A group is sealed when it holds as many events or bytes as one request may, when its first
+//! line has waited for the linger time, or when sources wait for room that open groups hold.
+//! Groups are numbered in the order in which they must commit: each line has a lower or equal
+//! group number than every later line of its source.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{RecvTimeoutError, Sender};
+
+use super::event_id::stamp_bytes_max;
+use crate::chunk::{Chunk, Content};
+use crate::group::{Group, Slice};
+use crate::intake::Outlet;
+use crate::meter::Meter;
+use crate::position::Numbering;
+
+/// How often a batcher with open groups looks whether sources wait for room.
+const PRESSURE_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Cuts chunks into groups until the intake closes and everything is handed over.
+pub fn run(outlet: &Outlet, linger_max: Duration, groups: &Sender<Group>) {
+    let mut batcher = Batcher { linger_max, groups, next: 0, open: Vec::new() };
+    loop {
+        let received = match batcher.deadline() {
+            Some(deadline) => {
+                let pause =
+                    PRESSURE_INTERVAL.min(deadline.saturating_duration_since(Instant::now()));
+                outlet.chunks.recv_timeout(pause)
+            }
+            None => outlet.chunks.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
+        let go_on = match received {
+            Ok(chunk) => batcher.add(chunk, Instant::now()),
+            Err(RecvTimeoutError::Timeout) if outlet.is_full() => batcher.seal_all(),
+            Err(RecvTimeoutError::Timeout) => true,
+            Err(RecvTimeoutError::Disconnected) => {
+                batcher.seal_all();
+                false
+            }
+        };
+        if !go_on || !batcher.seal_expired(Instant::now()) {
+            return;
+        }
+    }
+}
+
+struct Batcher<'g> {
+    linger_max: Duration,
+    groups: &'g Sender<Group>,
+    next: u64,
+    open: Vec<OpenGroup>,
+}
+
+/// A group that still takes lines.
+struct OpenGroup {
+    meter: Arc<Meter>,
+    slices: Vec<Slice>,
+    events: usize,
+    bytes: usize,
+    /// What each event costs beside its line.
+    stamp_bytes: usize,
+    since: Instant,
+}
+
+/// How much of the lines at hand a group takes.
+#[derive(Debug, PartialEq, Eq)]
+struct Share {
+    lines: usize,
+    bytes: usize,
+}
+
+impl Batcher<'_> {
+    /// When the oldest open group has to be sealed.
+    fn deadline(&self) -> Option<Instant> {
+        self.open.iter().map(|group| group.since + self.linger_max).min()
+    }
+
+    /// Adds a chunk to its meter's group, sealing as often as needed. False: nobody takes groups.
+    fn add(&mut self, chunk: Chunk, now: Instant) -> bool {
+        let chunk = Arc::new(chunk);
+        let Content::Lines(lines) = &chunk.content else {
+            let (first, end) = (chunk.first, chunk.end);
+            let slice = Slice { chunk: Arc::clone(&chunk), range: 0..0, first, end, lines: 1 };
+            return self.push(slice, now);
+        };
+        let mut at = 0;
+        let mut position = chunk.first;
+        loop {
+            let meter = &chunk.stream.source.meter;
+            let rest = lines.get(at..).unwrap_or_default();
+            let share = self.group(meter, now).share(rest);
+            if share.lines == 0 && !rest.is_empty() {
+                if !self.seal(meter) {
+                    return false;
+                }
+                continue;
+            }
+            let range = at..at + share.bytes;
+            at = range.end;
+            let first = position;
+            position += match chunk.stream.numbering {
+                Numbering::ByteOffset => share.bytes as u64,
+                Numbering::LineNumber => share.lines as u64,
+            };
+            // The last line of an input may have got its end from the source.
+            let end = if at == lines.len() { chunk.end } else { position };
+            let lines_count = u32::try_from(share.lines).unwrap_or(u32::MAX);
+            let slice = Slice { chunk: Arc::clone(&chunk), range, first, end, lines: lines_count };
+            if !self.push(slice, now) {
+                return false;
+            }
+            if at == lines.len() {
+                return true;
+            }
+        }
+    }
+
+    /// The open group of `meter`.
+    fn group(&mut self, meter: &Arc<Meter>, now: Instant) -> &mut OpenGroup {
+        let known = self.open.iter().position(|group| Arc::ptr_eq(&group.meter, meter));
+        let index = known.unwrap_or_else(|| {
+            self.open.push(OpenGroup::new(meter, now));
+            self.open.len() - 1
+        });
+        // The index was found or made two lines above.
+        &mut self.open[index]
+    }
+
+    fn push(&mut self, slice: Slice, now: Instant) -> bool {
+        let meter = Arc::clone(&slice.chunk.stream.source.meter);
+        let group = self.group(&meter, now);
+        group.push(slice);
+        if group.is_full() { self.seal(&meter) } else { true }
+    }
+
+    fn seal(&mut self, meter: &Arc<Meter>) -> bool {
+        match self.open.iter().position(|group| Arc::ptr_eq(&group.meter, meter)) {
+            Some(index) => {
+                let group = self.open.swap_remove(index);
+                self.hand_over(group)
+            }
+            None => true,
+        }
+    }
+
+    fn seal_all(&mut self) -> bool {
+        let open = std::mem::take(&mut self.open);
+        open.into_iter().all(|group| self.hand_over(group))
+    }
+
+    fn seal_expired(&mut self, now: Instant) -> bool {
+        let open = std::mem::take(&mut self.open);
+        let (expired, open) =
+            open.into_iter().partition(|group| now >= group.since + self.linger_max);
+        self.open = open;
+        let expired: Vec<OpenGroup> = expired;
+        expired.into_iter().all(|group| self.hand_over(group))
+    }
+
+    fn hand_over(&mut self, group: OpenGroup) -> bool {
+        let number = self.next;
+        self.next += 1;
+        self.groups.send(Group { number, meter: group.meter, slices: group.slices }).is_ok()
+    }
+}
+
+impl OpenGroup {
+    fn new(meter: &Arc<Meter>, now: Instant) -> Self {
+        Self {
+            meter: Arc::clone(meter),
+            slices: Vec::new(),
+            events: 0,
+            // The brackets of the array.
+            bytes: 2,
+            stamp_bytes: meter.event_id_field.as_ref().map_or(0, |name| stamp_bytes_max(name)),
+            since: now,
+        }
+    }
+
+    /// How many of `lines` fit. An empty group takes one line, whatever its size.
+    fn share(&self, lines: &[u8]) -> Share {
+        let limits = &self.meter.limits;
+        let events_free = (limits.events_per_request_max as usize).saturating_sub(self.events);
+        let bytes_free = limits.payload_bytes_max.saturating_sub(self.bytes);
+        let ends = || {
+            // Sources end every line; a last one without its end is a line all the same.
+            let unended = (!lines.is_empty() && !lines.ends_with(b"\n")).then(|| lines.len() - 1);
+            memchr::memchr_iter(b'\n', lines).chain(unended)
+        };
+        let count = ends().count();
+        if count <= events_free && lines.len() + count * self.stamp_bytes <= bytes_free {
+            return Share { lines: count, bytes: lines.len() };
+        }
+        let mut share = Share { lines: 0, bytes: 0 };
+        for end in ends() {
+            let next = Share { lines: share.lines + 1, bytes: end + 1 };
+            let fits = next.lines <= events_free
+                && next.bytes + next.lines * self.stamp_bytes <= bytes_free;
+            if !fits && !(self.events == 0 && share.lines == 0) {
+                break;
+            }
+            share = next;
+        }
+        share
+    }
+
+    fn push(&mut self, slice: Slice) {
+        let lines = slice.lines as usize;
+        self.events += lines;
+        self.bytes += slice.range.len() + lines * self.stamp_bytes;
+        self.slices.push(slice);
+    }
+
+    fn is_full(&self) -> bool {
+        self.events >= self.meter.limits.events_per_request_max as usize
+            || self.bytes >= self.meter.limits.payload_bytes_max
+    }
+}
+
+#[cfg(test)]
+mod tests;

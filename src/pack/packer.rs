@@ -1,0 +1,367 @@
+//! A pure function from a group of lines to what its commit writes.
+//!
+//! Every line of the group becomes an event in a body or a dead letter; blank lines are counted
+//! as ignored. The same group gives the same bytes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::compress::{ArrayWriter, Body, Error};
+use super::event_id::{Stamp, event_id};
+use super::validate::{Checked, Refusal, Validator};
+use crate::chunk::{Content, LineFault, Stream};
+use crate::dead_letter::{DeadLetter, Reason};
+use crate::group::{Group, PackedBatch, PackedGroup, Slice, SourceTally};
+use crate::meter::Meter;
+use crate::position::{BytesHash, Cursor, Numbering, Origin, TAIL_BYTES_MAX};
+
+/// Packs groups, one at a time. Its buffers are used again: a good event costs no allocation.
+#[derive(Debug)]
+pub struct Packer {
+    array: ArrayWriter,
+    ends: Ends,
+    validators: HashMap<Arc<str>, Validator>,
+}
+
+/// The ids at both ends of the array that is being written.
+#[derive(Debug, Default)]
+struct Ends {
+    first: Option<String>,
+    /// The stream and position of the last event.
+    last: Option<(Origin, u64)>,
+    /// The id that the last event brought itself; empty when it was stamped.
+    last_own: Vec<u8>,
+}
+
+/// What has become of the lines so far.
+#[derive(Debug, Default)]
+struct Outcome {
+    batches: Vec<PackedBatch>,
+    dead_letters: Vec<DeadLetter>,
+    tallies: Vec<SourceTally>,
+}
+
+/// Why an attempt ended.
+enum Stopped {
+    /// A body came out larger than the wire allows.
+    TooLarge,
+    /// Compression failed.
+    Failed(Error),
+}
+
+impl From<Error> for Stopped {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// A line, where it stands, and what it becomes part of.
+struct Line<'g> {
+    bytes: &'g [u8],
+    stream: &'g Stream,
+    position: u64,
+    meter: &'g Meter,
+    stamp: Option<&'g Stamp>,
+}
+
+impl Packer {
+    /// A packer that compresses at gzip `level`.
+    pub fn new(level: u32) -> Self {
+        Self { array: ArrayWriter::new(level), ends: Ends::default(), validators: HashMap::new() }
+    }
+
+    /// Packs `group`.
+    pub fn pack(&mut self, group: &Group) -> Result<PackedGroup, Error> {
+        let meter = &group.meter;
+        let mut validator =
+            self.validators.remove(&meter.name).unwrap_or_else(|| Validator::new(meter));
+        let mut events_max = meter.limits.events_per_request_max.max(1);
+        let outcome = loop {
+            // How well events compress is known afterwards: what is too large for the wire is
+            // packed again in smaller parts.
+            match self.attempt(group, &mut validator, events_max) {
+                Ok(outcome) => break outcome,
+                Err(Stopped::TooLarge) => events_max = (events_max / 2).max(1),
+                Err(Stopped::Failed(error)) => return Err(error),
+            }
+        };
+        self.validators.insert(Arc::clone(&meter.name), validator);
+        Ok(PackedGroup {
+            number: group.number,
+            meter: Arc::clone(meter),
+            batches: outcome.batches,
+            dead_letters: outcome.dead_letters,
+            cursors: cursors(&group.slices),
+            tallies: outcome.tallies,
+            permits: group.slices.iter().filter_map(|slice| slice.chunk.permit.clone()).collect(),
+        })
+    }
+
+    fn attempt(
+        &mut self,
+        group: &Group,
+        validator: &mut Validator,
+        events_max: u32,
+    ) -> Result<Outcome, Stopped> {
+        let mut outcome = Outcome::default();
+        self.array.begin();
+        self.ends = Ends::default();
+        for slice in &group.slices {
+            let stream = &slice.chunk.stream;
+            let stamp = group.meter.event_id_field.as_ref();
+            let stamp = stamp.map(|name| Stamp::new(name, stream.origin));
+            let mut tally = SourceTally::of(&stream.source.name, u64::from(slice.lines));
+            match &slice.chunk.content {
+                Content::Lines(lines) => {
+                    let bytes = lines.get(slice.range.clone()).unwrap_or_default();
+                    let lines = Line {
+                        bytes,
+                        stream,
+                        position: slice.first,
+                        meter: &group.meter,
+                        stamp: stamp.as_ref(),
+                    };
+                    self.lines(lines, validator, events_max, &mut tally, &mut outcome)?;
+                }
+                Content::Fault(fault) => {
+                    tally.dead_lettered += 1;
+                    outcome.dead_letters.push(faulty_line(slice, fault));
+                }
+            }
+            outcome.count(tally);
+        }
+        if self.array.events() > 0 {
+            self.seal(&group.meter, &mut outcome)?;
+        }
+        Ok(outcome)
+    }
+
+    /// Packs `lines.bytes` line by line.
+    fn lines(
+        &mut self,
+        lines: Line<'_>,
+        validator: &mut Validator,
+        events_max: u32,
+        tally: &mut SourceTally,
+        outcome: &mut Outcome,
+    ) -> Result<(), Stopped> {
+        let Line { bytes: mut rest, mut position, .. } = lines;
+        while !rest.is_empty() {
+            let length = memchr::memchr(b'\n', rest).map_or(rest.len(), |end| end + 1);
+            let (bytes, behind) = rest.split_at(length);
+            let line = Line { bytes, position, ..lines };
+            match validator.check(bytes) {
+                Ok(checked) => {
+                    if !self.event(&line, checked, validator, outcome)? {
+                        tally.dead_lettered += 1;
+                        outcome.dead_letters.push(line.too_large());
+                    } else if self.array.events() >= events_max {
+                        self.seal(line.meter, outcome)?;
+                    }
+                }
+                Err(_) if bytes.trim_ascii().is_empty() => tally.ignored += 1,
+                Err(refusal) => {
+                    tally.dead_lettered += 1;
+                    outcome.dead_letters.push(line.refused(refusal));
+                }
+            }
+            position += match lines.stream.numbering {
+                Numbering::ByteOffset => length as u64,
+                Numbering::LineNumber => 1,
+            };
+            rest = behind;
+        }
+        Ok(())
+    }
+
+    /// Writes one good event. False: it alone is larger than a request may be, and is left out.
+    #[inline]
+    fn event(
+        &mut self,
+        line: &Line<'_>,
+        checked: Checked,
+        validator: &Validator,
+        outcome: &mut Outcome,
+    ) -> Result<bool, Stopped> {
+        let payload_bytes_max = line.meter.limits.payload_bytes_max as u64;
+        line.write(self.array.begin_event(), checked, validator);
+        if self.array.payload_bytes() > payload_bytes_max {
+            self.array.cancel_event();
+            if self.array.events() > 0 {
+                self.seal(line.meter, outcome)?;
+            }
+            line.write(self.array.begin_event(), checked, validator);
+            if self.array.payload_bytes() > payload_bytes_max {
+                self.array.cancel_event();
+                return Ok(false);
+            }
+        }
+        self.array.end_event()?;
+        if line.stamp.is_some() {
+            self.ends.note(line, checked);
+        }
+        Ok(true)
+    }
+
+    /// Ends the array that is being written and begins the next.
+    fn seal(&mut self, meter: &Meter, outcome: &mut Outcome) -> Result<(), Stopped> {
+        let Body { bytes, sha256, events, payload_bytes } = self.array.finish()?;
+        self.array.begin();
+        // A single event cannot be cut; the endpoint's answer decides about it.
+        if bytes.len() > meter.limits.compressed_bytes_max && events > 1 {
+            return Err(Stopped::TooLarge);
+        }
+        let ends = std::mem::take(&mut self.ends);
+        outcome.batches.push(PackedBatch {
+            body: bytes,
+            sha256,
+            events,
+            payload_bytes,
+            last_event_id: ends.last(),
+            first_event_id: ends.first,
+        });
+        Ok(())
+    }
+}
+
+impl Line<'_> {
+    /// Appends the event as it goes out.
+    #[inline]
+    fn write(&self, out: &mut Vec<u8>, checked: Checked, validator: &Validator) {
+        if checked.drops_members {
+            out.push(b'{');
+            for (index, &(start, end)) in validator.kept().iter().enumerate() {
+                if index > 0 {
+                    out.push(b',');
+                }
+                out.extend_from_slice(self.bytes.get(start..end).unwrap_or_default());
+            }
+        } else {
+            let open = self.bytes.get(checked.start..checked.close);
+            out.extend_from_slice(open.unwrap_or_default());
+        }
+        match (self.stamp, checked.id) {
+            (Some(stamp), None) => stamp.write(out, checked.has_members, self.position),
+            _ => out.push(b'}'),
+        }
+    }
+
+    fn dead_letter(&self, reason: Reason, field: Option<String>, detail: String) -> DeadLetter {
+        let event = self.bytes.strip_suffix(b"\n").unwrap_or(self.bytes);
+        DeadLetter {
+            meter: Arc::clone(&self.meter.name),
+            source: Arc::clone(&self.stream.source.name),
+            position: self.stream.describe(self.position),
+            reason,
+            field,
+            detail,
+            event: event.strip_suffix(b"\r").unwrap_or(event).to_vec(),
+        }
+    }
+
+    fn refused(&self, refusal: Refusal) -> DeadLetter {
+        self.dead_letter(refusal.reason, refusal.field, refusal.detail)
+    }
+
+    fn too_large(&self) -> DeadLetter {
+        let detail = format!(
+            "the event has {} bytes, a request of this meter holds at most {}",
+            self.bytes.len(),
+            self.meter.limits.payload_bytes_max
+        );
+        self.dead_letter(Reason::EventTooLarge, None, detail)
+    }
+}
+
+impl Ends {
+    #[inline]
+    fn note(&mut self, line: &Line<'_>, checked: Checked) {
+        self.last = Some((line.stream.origin, line.position));
+        self.last_own.clear();
+        if let Some((start, end)) = checked.id {
+            self.last_own.extend_from_slice(line.bytes.get(start..end).unwrap_or_default());
+        }
+        if self.first.is_none() {
+            self.first = self.last();
+        }
+    }
+
+    fn last(&self) -> Option<String> {
+        let (origin, position) = self.last?;
+        if self.last_own.is_empty() {
+            return Some(event_id(origin, position));
+        }
+        let own = String::from_utf8_lossy(&self.last_own);
+        // Strings without their quotes, numbers as they are.
+        Some(serde_json::from_str(&own).unwrap_or_else(|_| own.into_owned()))
+    }
+}
+
+impl Outcome {
+    fn count(&mut self, tally: SourceTally) {
+        match self.tallies.iter_mut().find(|known| known.source == tally.source) {
+            Some(known) => {
+                known.read += tally.read;
+                known.dead_lettered += tally.dead_lettered;
+                known.ignored += tally.ignored;
+            }
+            None => self.tallies.push(tally),
+        }
+    }
+}
+
+impl SourceTally {
+    fn of(source: &Arc<str>, read: u64) -> Self {
+        Self { source: Arc::clone(source), read, dead_lettered: 0, ignored: 0 }
+    }
+}
+
+fn faulty_line(slice: &Slice, fault: &LineFault) -> DeadLetter {
+    let stream = &slice.chunk.stream;
+    let found = match fault.reason {
+        Reason::PartialLine => "the input ended within the line",
+        _ => "the line is longer than line_bytes_max",
+    };
+    DeadLetter {
+        meter: Arc::clone(&stream.source.meter.name),
+        source: Arc::clone(&stream.source.name),
+        position: stream.describe(slice.first),
+        reason: fault.reason,
+        field: None,
+        detail: format!("{found}; it has {} bytes", fault.length),
+        event: fault.excerpt.clone(),
+    }
+}
+
+/// Where each file stands once all of `slices` are committed.
+fn cursors(slices: &[Slice]) -> Vec<(Arc<str>, Cursor)> {
+    let mut cursors: Vec<(Arc<str>, Cursor)> = Vec::new();
+    for (index, slice) in slices.iter().enumerate() {
+        let Some(file) = &slice.chunk.file else { continue };
+        let is_same = |later: &Slice| {
+            later.chunk.file.as_ref().is_some_and(|later| later.identity == file.identity)
+        };
+        if slices.iter().skip(index + 1).any(is_same) {
+            continue;
+        }
+        let tail = match &slice.chunk.content {
+            Content::Lines(lines) => {
+                // The whole chunk up to here: a slice may be shorter than a tail.
+                let before = lines.get(..slice.range.end).unwrap_or_default();
+                tail_of(before)
+            }
+            Content::Fault(fault) => tail_of(&fault.tail),
+        };
+        let origin = slice.chunk.stream.origin;
+        let cursor = Cursor { file: file.clone(), origin, offset: slice.end, tail };
+        cursors.push((Arc::clone(&slice.chunk.stream.source.name), cursor));
+    }
+    cursors
+}
+
+fn tail_of(bytes: &[u8]) -> BytesHash {
+    BytesHash::of(bytes.get(bytes.len().saturating_sub(TAIL_BYTES_MAX)..).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests;

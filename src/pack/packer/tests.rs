@@ -1,0 +1,177 @@
+use super::*;
+use std::io::Read;
+use std::path::PathBuf;
+
+use crate::chunk::{Buffer, Chunk, SourceTag};
+use crate::meter::{Limits, UnknownFields};
+use crate::position::{FileIdentity, FileMark};
+use crate::schema::Schema;
+use crate::telemetry::{MeterCounters, SourceCounters};
+use proptest::prelude::*;
+
+fn meter(limits: Limits, id: Option<&str>) -> Arc<Meter> {
+    Arc::new(Meter {
+        name: "m".into(),
+        upload_url: String::new(),
+        schema: Schema::documented(),
+        event_id_field: id.map(Into::into),
+        unknown_fields: UnknownFields::Keep,
+        limits,
+        counters: MeterCounters::default(),
+    })
+}
+
+const WIDE: Limits = Limits {
+    events_per_request_max: 1000,
+    payload_bytes_max: 100_000,
+    compressed_bytes_max: 100_000,
+};
+
+fn group(meter: &Arc<Meter>, lines: &str) -> Group {
+    let source = SourceTag {
+        name: "s".into(),
+        meter: Arc::clone(meter),
+        counters: SourceCounters::default(),
+    };
+    let stream = Arc::new(Stream {
+        source: Arc::new(source),
+        origin: Origin(1),
+        label: "/log".into(),
+        numbering: Numbering::ByteOffset,
+    });
+    let identity = FileIdentity { device: 1, inode: 2, born_nanos: None };
+    let prefix = BytesHash::of(b"");
+    let file = FileMark { identity, generation: 0, path: PathBuf::from("/log"), prefix };
+    let end = 100 + lines.len() as u64;
+    let chunk = Chunk {
+        stream,
+        first: 100,
+        end,
+        content: Content::Lines(Buffer::from(lines.as_bytes().to_vec())),
+        file: Some(file),
+        permit: None,
+    };
+    let count = u32::try_from(lines.matches('\n').count()).unwrap_or(0);
+    let range = 0..lines.len();
+    let slice = Slice { chunk: Arc::new(chunk), range, first: 100, end, lines: count };
+    Group { number: 7, meter: Arc::clone(meter), slices: vec![slice] }
+}
+
+fn event(quantity: u32) -> String {
+    format!(
+        "{{\"CustomerId\":\"C\",\"UsageIdentifier\":\"u\",\"UsageDate\":\"2026-11-21\",\"Quantity\":{quantity}}}"
+    )
+}
+
+fn unpack(batch: &PackedBatch) -> String {
+    let mut text = String::new();
+    let _ = flate2::read::GzDecoder::new(batch.body.as_ref()).read_to_string(&mut text);
+    text
+}
+
+#[test]
+fn good_lines_become_an_array_and_bad_ones_dead_letters() -> Result<(), Error> {
+    let meter = meter(WIDE, None);
+    let lines = format!("{}\r\n\n{{\"Quantity\":1}}\n  {} \n", event(1), event(2));
+    let packed = Packer::new(2).pack(&group(&meter, &lines))?;
+    let [batch] = packed.batches.as_slice() else { return Ok(assert_eq!(packed.batches, [])) };
+    assert_eq!(unpack(batch), format!("[{},{}]", event(1), event(2)));
+    assert_eq!((batch.events, batch.first_event_id.as_deref()), (2, None));
+    let letters: Vec<_> = packed
+        .dead_letters
+        .iter()
+        .map(|letter| (letter.reason, letter.position.as_str(), letter.event.as_slice()))
+        .collect();
+    let position = format!("/log:{}", 100 + event(1).len() + 3);
+    let expected = (Reason::MissingField, position.as_str(), b"{\"Quantity\":1}".as_slice());
+    assert_eq!(letters, [expected]);
+    let tally = SourceTally { source: "s".into(), read: 4, dead_lettered: 1, ignored: 1 };
+    assert_eq!(packed.tallies, [tally]);
+    let cursor = packed.cursors.first().map(|(_, cursor)| (cursor.offset, cursor.tail));
+    assert_eq!(cursor, Some((100 + lines.len() as u64, tail_of(lines.as_bytes()))));
+    Ok(())
+}
+
+#[test]
+fn ids_are_stamped_from_origin_and_offset_and_own_ones_stay() -> Result<(), Error> {
+    let meter = meter(WIDE, Some("EventId"));
+    let own = event(2).replace("{\"Cust", "{\"EventId\":\"own\",\"Cust");
+    let packed = Packer::new(2).pack(&group(&meter, &format!("{}\n{own}\n", event(1))))?;
+    let batch = packed.batches.first();
+    let stamped = event(1).replace("1}", "1,\"EventId\":\"0000000000000001-100\"}");
+    assert_eq!(batch.map(unpack), Some(format!("[{stamped},{own}]")));
+    let ends = batch.map(|batch| (batch.first_event_id.clone(), batch.last_event_id.clone()));
+    assert_eq!(ends, Some((Some("0000000000000001-100".into()), Some("own".into()))));
+    Ok(())
+}
+
+#[test]
+fn an_event_larger_than_a_request_is_a_dead_letter_and_its_neighbours_go_out() -> Result<(), Error>
+{
+    let long = event(2).replace("\"C\"", &format!("\"{}\"", "C".repeat(300)));
+    let limits = Limits { payload_bytes_max: 300, ..WIDE };
+    let lines = format!("{}\n{long}\n{}\n", event(1), event(3));
+    let packed = Packer::new(2).pack(&group(&meter(limits, None), &lines))?;
+    let bodies: Vec<String> = packed.batches.iter().map(unpack).collect();
+    assert_eq!(bodies.concat().matches("CustomerId").count(), 2);
+    let reasons: Vec<Reason> = packed.dead_letters.iter().map(|letter| letter.reason).collect();
+    assert_eq!(reasons, [Reason::EventTooLarge]);
+    Ok(())
+}
+
+#[test]
+fn what_does_not_compress_under_the_wire_limit_is_cut_in_parts() -> Result<(), Error> {
+    let mut random = fastrand::Rng::with_seed(7);
+    let noise = |random: &mut fastrand::Rng| (0..200).map(|_| random.alphanumeric()).collect();
+    let lines: String = (0..64)
+        .map(|index| {
+            let noise: String = noise(&mut random);
+            event(index).replace("\"C\"", &format!("\"{noise}\"")) + "\n"
+        })
+        .collect();
+    let limits = Limits { compressed_bytes_max: 2000, ..WIDE };
+    let packed = Packer::new(2).pack(&group(&meter(limits, None), &lines))?;
+    assert!(packed.batches.iter().all(|batch| batch.body.len() <= 2000));
+    assert_eq!(packed.batches.iter().map(|batch| batch.events).sum::<u32>(), 64);
+    let joined: Vec<String> = packed
+        .batches
+        .iter()
+        .map(|batch| unpack(batch).trim_matches(['[', ']']).to_owned())
+        .collect();
+    assert_eq!(joined.join(",") + "\n", lines.replace("}\n{", "},{"));
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn every_line_ends_in_a_body_or_a_dead_letter_within_the_limits(
+        kinds in prop::collection::vec(0_u8..4, 1..200),
+        rows in 1_u32..50,
+        payload in 100_usize..2000,
+        stamped: bool,
+    ) {
+        let limits = Limits { events_per_request_max: rows, payload_bytes_max: payload, ..WIDE };
+        let meter = meter(limits, stamped.then_some("EventId"));
+        let lines: String = kinds.iter().enumerate().map(|(index, kind)| match kind {
+            0 => "\n".to_owned(),
+            1 => "{\"Quantity\":true}\n".to_owned(),
+            _ => event(u32::try_from(index).unwrap_or(0)) + "\n",
+        }).collect();
+        let group = group(&meter, &lines);
+        let packed = Packer::new(1).pack(&group);
+        prop_assert!(packed.is_ok());
+        if let Ok(packed) = packed {
+            let again = Packer::new(1).pack(&group).map(|again| again.batches);
+            prop_assert_eq!(again.ok(), Some(packed.batches.clone()));
+            let events: u32 = packed.batches.iter().map(|batch| batch.events).sum();
+            let tally = packed.tallies.first().map(|tally| tally.read - tally.ignored);
+            prop_assert_eq!(tally, Some(u64::from(events) + packed.dead_letters.len() as u64));
+            for batch in &packed.batches {
+                let text = unpack(batch);
+                prop_assert!(batch.events <= rows && text.len() <= payload);
+                let parsed = serde_json::from_str::<Vec<serde_json::Value>>(&text);
+                prop_assert_eq!(parsed.map(|events| events.len()).ok(), Some(batch.events as usize));
+            }
+        }
+    }
+}

@@ -1,0 +1,394 @@
+//! Whether a line is an event of the meter. One pass over the line, no allocation for a good one.
+//!
+//! Producers write their fields in one order for ever, so each event is read with the order of
+//! the one before it as a guess: a key that stands where it stood is compared, not searched.
+
+use std::sync::Arc;
+
+use super::datetime::is_datetime;
+use super::json::{Fault, Scan, Text, duplicate, repeated_key};
+use crate::dead_letter::Reason;
+use crate::meter::{Meter, UnknownFields};
+use crate::schema::FieldType;
+
+/// Stands in the guessed order for a key outside the schema.
+const UNKNOWN: u8 = u8::MAX;
+
+/// How many keys of an event are guessed.
+const ORDER_MAX: usize = 64;
+
+/// Why a line is not an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The class of the mistake.
+    pub reason: Reason,
+    /// The field that is wrong, when it is one field.
+    pub field: Option<String>,
+    /// What was found and what would be right.
+    pub detail: String,
+}
+
+/// Where the parts of a good event stand in its line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Checked {
+    /// The index of the opening brace.
+    pub start: usize,
+    /// The index of the closing brace.
+    pub close: usize,
+    /// Whether the object has members.
+    pub has_members: bool,
+    /// The value of the event id field, quotes included, when the event brought one.
+    pub id: Option<(usize, usize)>,
+    /// Whether there are members to cut out: then [`Validator::kept`] says which stay.
+    pub drops_members: bool,
+}
+
+#[derive(Debug)]
+struct Known {
+    name: Arc<str>,
+    kind: FieldType,
+    /// `"name":`, or nothing when the name is not written like that.
+    spelling: Vec<u8>,
+}
+
+/// Checks the lines of one meter.
+#[derive(Debug)]
+pub struct Validator {
+    known: Vec<Known>,
+    required: u64,
+    id: Option<usize>,
+    unknown_fields: UnknownFields,
+    order: Vec<u8>,
+    unknown_keys: Vec<Text>,
+    nested_keys: Vec<Text>,
+    kept: Vec<(usize, usize)>,
+}
+
+/// What was seen of the members of one event. Bit `i` stands for known field `i`.
+#[derive(Debug, Default)]
+struct Seen {
+    keys: u64,
+    values: u64,
+    id: Option<(usize, usize)>,
+    members: usize,
+}
+
+impl Validator {
+    /// Compiles what `meter` asks of its events.
+    pub fn new(meter: &Meter) -> Self {
+        let mut known: Vec<Known> = meter
+            .schema
+            .fields()
+            .iter()
+            .map(|field| Known::new(Arc::clone(&field.name), field.kind))
+            .collect();
+        let mut required = meter.schema.required();
+        let id = meter.event_id_field.as_ref().map(|name| {
+            let listed = known.iter().position(|field| field.name == *name);
+            listed.unwrap_or_else(|| {
+                known.push(Known::new(Arc::clone(name), FieldType::Any));
+                known.len() - 1
+            })
+        });
+        if let Some(index) = id {
+            // What is missing is stamped.
+            required &= !(1 << index);
+        }
+        Self {
+            known,
+            required,
+            id,
+            unknown_fields: meter.unknown_fields,
+            order: Vec::new(),
+            unknown_keys: Vec::new(),
+            nested_keys: Vec::new(),
+            kept: Vec::new(),
+        }
+    }
+
+    /// The members that stay of an event whose [`Checked::drops_members`] is set: their first
+    /// byte and the byte behind their last.
+    pub fn kept(&self) -> &[(usize, usize)] {
+        &self.kept
+    }
+
+    /// Checks one line, which may end with `\n` or `\r\n`.
+    #[inline]
+    pub fn check(&mut self, line: &[u8]) -> Result<Checked, Refusal> {
+        let mut scan = Scan::new(line);
+        self.event(&mut scan, line).map_err(|(fault, field)| self.refusal(line, fault, field))
+    }
+
+    #[inline]
+    fn event(&mut self, scan: &mut Scan<'_>, line: &[u8]) -> Result<Checked, Found> {
+        self.unknown_keys.clear();
+        self.nested_keys.clear();
+        self.kept.clear();
+        scan.skip_space();
+        let start = scan.at;
+        if scan.peek() != b'{' {
+            return Err((no_object(scan), None));
+        }
+        scan.at += 1;
+        scan.skip_space();
+        let mut seen = Seen::default();
+        if scan.peek() == b'}' {
+            scan.at += 1;
+        } else {
+            self.members(scan, line, &mut seen)?;
+        }
+        let close = scan.at - 1;
+        scan.skip_space();
+        if scan.at != line.len() {
+            return Err((scan.syntax("something follows the event on its line"), None));
+        }
+        if scan.beyond_ascii && std::str::from_utf8(line).is_err() {
+            return Err((invalid_utf8(line), None));
+        }
+        self.complete(line, &seen)?;
+        let drops_members =
+            self.unknown_fields == UnknownFields::Drop && !self.unknown_keys.is_empty();
+        let has_members = if drops_members { !self.kept.is_empty() } else { seen.members > 0 };
+        Ok(Checked { start, close, has_members, id: seen.id, drops_members })
+    }
+
+    #[inline]
+    fn members(&mut self, scan: &mut Scan<'_>, line: &[u8], seen: &mut Seen) -> Result<(), Found> {
+        loop {
+            let key_at = scan.at;
+            let index = self.key(scan, line, seen.members).map_err(|fault| (fault, None))?;
+            scan.skip_space();
+            if let Some(index) = index {
+                self.known_value(scan, line, index, seen)?;
+                if self.unknown_fields == UnknownFields::Drop {
+                    self.kept.push((key_at, scan.at));
+                }
+            } else {
+                scan.value(1, &mut self.nested_keys).map_err(|fault| (fault, None))?;
+            }
+            seen.members += 1;
+            if scan.closes(b'}').map_err(|fault| (fault, None))? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reads the key of member number `slot`; gives the index of a known field.
+    #[inline]
+    fn key(
+        &mut self,
+        scan: &mut Scan<'_>,
+        line: &[u8],
+        slot: usize,
+    ) -> Result<Option<usize>, Fault> {
+        if let Some(&guess) = self.order.get(slot)
+            && let Some(field) = self.known.get(guess as usize)
+            && !field.spelling.is_empty()
+            && scan.eat(&field.spelling)
+        {
+            return Ok(Some(guess as usize));
+        }
+        self.search_key(scan, line, slot)
+    }
+
+    fn search_key(
+        &mut self,
+        scan: &mut Scan<'_>,
+        line: &[u8],
+        slot: usize,
+    ) -> Result<Option<usize>, Fault> {
+        let key = scan.key()?;
+        let index = if key.escaped {
+            let name = key.decode(line);
+            self.known.iter().position(|field| *field.name == name)
+        } else {
+            let name = key.inside(line);
+            self.known.iter().position(|field| field.name.as_bytes() == name)
+        };
+        if slot < ORDER_MAX {
+            if self.order.len() <= slot {
+                self.order.resize(slot + 1, UNKNOWN);
+            }
+            if let Some(guess) = self.order.get_mut(slot) {
+                *guess = index.and_then(|index| u8::try_from(index).ok()).unwrap_or(UNKNOWN);
+            }
+        }
+        if index.is_none() {
+            self.unknown_keys.push(key);
+        }
+        Ok(index)
+    }
+
+    #[inline]
+    fn known_value(
+        &mut self,
+        scan: &mut Scan<'_>,
+        line: &[u8],
+        index: usize,
+        seen: &mut Seen,
+    ) -> Result<(), Found> {
+        let bit = 1 << index;
+        let at = scan.at;
+        if seen.keys & bit != 0 {
+            return Err((duplicate(Text { start: at, end: at, escaped: false }), Some(index)));
+        }
+        seen.keys |= bit;
+        let is_id = self.id == Some(index);
+        if scan.peek() == b'n' {
+            scan.word().map_err(|fault| (fault, None))?;
+            if is_id {
+                let what = "an event id must be a string or a number, null was found";
+                return Err((wrong_type(at, what), Some(index)));
+            }
+            return Ok(());
+        }
+        let kind = self.known.get(index).map_or(FieldType::Any, |field| field.kind);
+        typed(scan, line, kind, &mut self.nested_keys).map_err(|fault| (fault, Some(index)))?;
+        seen.values |= bit;
+        if is_id {
+            if !matches!(line.get(at), Some(b'"' | b'-' | b'0'..=b'9')) {
+                let what = "an event id must be a string or a number";
+                return Err((wrong_type(at, what), Some(index)));
+            }
+            seen.id = Some((at, scan.at));
+        }
+        Ok(())
+    }
+
+    /// What can only be said once the whole event was read.
+    #[inline]
+    fn complete(&mut self, line: &[u8], seen: &Seen) -> Result<(), Found> {
+        let missing = self.required & !seen.values;
+        if missing != 0 {
+            let index = missing.trailing_zeros() as usize;
+            let what = if seen.keys & (1 << index) == 0 {
+                "the required field is missing"
+            } else {
+                "the required field is null"
+            };
+            return Err((Fault { reason: Reason::MissingField, at: 0, what }, Some(index)));
+        }
+        if self.unknown_keys.is_empty() {
+            return Ok(());
+        }
+        if let Some(key) = repeated_key(line, &mut self.unknown_keys) {
+            return Err((duplicate(key), None));
+        }
+        match (self.unknown_fields, self.unknown_keys.first()) {
+            (UnknownFields::Reject, Some(key)) => {
+                let what = "the meter has no such field";
+                Err((Fault { reason: Reason::UnknownField, at: key.start, what }, None))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    #[cold]
+    fn refusal(&self, line: &[u8], fault: Fault, field: Option<usize>) -> Refusal {
+        let known = field.and_then(|index| self.known.get(index));
+        let field = match (known, fault.reason) {
+            (Some(known), _) => Some(known.name.to_string()),
+            (None, Reason::DuplicateKey | Reason::UnknownField) => key_at(line, fault.at),
+            (None, _) => None,
+        };
+        let detail = match (fault.reason, known) {
+            (Reason::MissingField, _) => fault.what.to_owned(),
+            (Reason::WrongType, Some(known)) if known.kind != FieldType::Any => {
+                format!("byte {}: a {} was expected, {}", fault.at, known.kind.name(), fault.what)
+            }
+            _ => format!("byte {}: {}", fault.at, fault.what),
+        };
+        Refusal { reason: fault.reason, field, detail }
+    }
+}
+
+/// A fault, and the known field that it is about.
+type Found = (Fault, Option<usize>);
+
+impl Known {
+    fn new(name: Arc<str>, kind: FieldType) -> Self {
+        let plain =
+            name.bytes().all(|byte| (0x20..0x7f).contains(&byte) && !b"\"\\".contains(&byte));
+        let spelling = if plain { format!("\"{name}\":").into_bytes() } else { Vec::new() };
+        Self { name, kind, spelling }
+    }
+}
+
+#[inline]
+fn typed(
+    scan: &mut Scan<'_>,
+    line: &[u8],
+    kind: FieldType,
+    keys: &mut Vec<Text>,
+) -> Result<(), Fault> {
+    let at = scan.at;
+    match (kind, scan.peek()) {
+        (FieldType::String, b'"') => scan.string().map(|_| ()),
+        (FieldType::Number, b'-' | b'0'..=b'9') => scan.number().map(|_| ()),
+        (FieldType::Integer | FieldType::DateTime, b'-' | b'0'..=b'9') => {
+            if scan.number()? {
+                return Ok(());
+            }
+            Err(wrong_type(at, "a number with a fraction or an exponent was found"))
+        }
+        (FieldType::DateTime, b'"') => {
+            let text = scan.string()?;
+            if is_datetime(text.inside(line)) {
+                return Ok(());
+            }
+            let what = "a time such as 2026-11-21T06:14:11Z was expected";
+            Err(Fault { reason: Reason::InvalidDateTime, at, what })
+        }
+        (FieldType::Boolean, b't' | b'f') => scan.word(),
+        (FieldType::Any, _) => scan.value(1, keys),
+        (_, found) => Err(mistyped(scan, keys, found, at)),
+    }
+}
+
+/// A value of another type; one that is no JSON at all is a mistake in the syntax.
+#[cold]
+fn mistyped(scan: &mut Scan<'_>, keys: &mut Vec<Text>, found: u8, at: usize) -> Fault {
+    if let Err(fault) = scan.value(1, keys) {
+        return fault;
+    }
+    let what = match found {
+        b'"' => "a string was found",
+        b'{' => "an object was found",
+        b'[' => "an array was found",
+        b't' | b'f' => "a boolean was found",
+        _ => "a number was found",
+    };
+    wrong_type(at, what)
+}
+
+#[cold]
+fn wrong_type(at: usize, what: &'static str) -> Fault {
+    Fault { reason: Reason::WrongType, at, what }
+}
+
+#[cold]
+fn no_object(scan: &Scan<'_>) -> Fault {
+    match scan.peek() {
+        b'[' | b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n' => {
+            let what = "an event must be an object";
+            Fault { reason: Reason::NotAnObject, at: scan.at, what }
+        }
+        _ => scan.syntax("an object was expected"),
+    }
+}
+
+#[cold]
+fn invalid_utf8(line: &[u8]) -> Fault {
+    let at = std::str::from_utf8(line).err().map_or(0, |error| error.valid_up_to());
+    Fault { reason: Reason::InvalidUtf8, at, what: "the bytes are not UTF-8" }
+}
+
+/// The key whose inside begins at `at`.
+fn key_at(line: &[u8], at: usize) -> Option<String> {
+    let mut scan = Scan::new(line);
+    scan.at = at.checked_sub(1)?;
+    scan.string().ok().map(|key| key.decode(line))
+}
+
+#[cfg(test)]
+mod tests;
