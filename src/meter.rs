@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Notify;
+
 use crate::schema::Schema;
 use crate::telemetry::MeterCounters;
 
@@ -46,4 +48,6 @@ pub struct Meter {
     pub limits: Limits,
     /// What was done for it, counted since the start.
     pub counters: MeterCounters,
+    /// Rings when a batch of it was committed, or when its lane may end.
+    pub backlog: Notify,
 }

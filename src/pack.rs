@@ -37,12 +37,12 @@ pub fn run(
     groups: &Receiver<Group>,
     packed: &Sender<PackedGroup>,
 ) -> Result<(), compress::Error> {
-    let mut packer = packer::Packer::new(compression_level);
+    let mut worker = packer::Packer::new(compression_level);
     for group in groups {
-        let done = packer.pack(&group)?;
+        let commit = worker.pack(&group)?;
         // The lines are not needed any more: their buffers go back to the pool before the commit.
         drop(group);
-        if packed.send(done).is_err() {
+        if packed.send(commit).is_err() {
             break;
         }
     }

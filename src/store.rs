@@ -1,12 +1,245 @@
-//! The durable store.
+//! The durable store: one SQLite file that holds everything between a source and a receipt.
+//!
+//! Promises: what a returned [`Store::commit`] wrote survives a power cut (write-ahead log,
+//! `synchronous=FULL`); batch bodies and the cursors of the lines in them are one transaction;
+//! one process writes. Never: deletes what it cannot read, evicts to make room, or opens a store
+//! of a newer version.
+
+pub mod batches;
+pub mod cursors;
+pub mod dead_letters;
+mod lock;
+pub mod migrations;
+pub mod reader;
+pub mod receipts;
+pub mod tallies;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+
+use crate::clock::Timestamp;
+use crate::group::PackedGroup;
+use crate::position::Cursor;
+use crate::settlement::Settlement;
+use lock::Lock;
+
+/// The name of the database in the state directory.
+pub const FILE_NAME: &str = "meterd.db";
+
+/// How long a statement waits for another connection's lock. Readers never block the writer in
+/// WAL mode; only a checkpoint at closing can.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The settings of the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// The directory of the store's file and its lock.
-    pub directory: std::path::PathBuf,
+    pub directory: PathBuf,
     /// When the store holds so many bytes, sources wait.
     pub bytes_max: u64,
     /// How long receipts are kept.
-    pub receipts_keep: std::time::Duration,
+    pub receipts_keep: Duration,
 }
+
+/// Why the store cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The state directory cannot be made or used.
+    #[error("state directory {path}: {source}")]
+    Directory {
+        /// Which directory.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Another process writes to the store.
+    #[error("store {path} is in use by another meterd{holder}")]
+    InUse {
+        /// The lock file.
+        path: PathBuf,
+        /// ` (process N)` when known.
+        holder: String,
+    },
+    /// There is no store to read.
+    #[error("there is no store at {path}")]
+    Missing {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// The file is another program's, or was written by a later version.
+    #[error("store {path} is not one that this version understands: {found}")]
+    NotUnderstood {
+        /// The database.
+        path: PathBuf,
+        /// What was found.
+        found: String,
+    },
+    /// SQLite failed.
+    #[error("store: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+}
+
+/// The only write connection.
+#[derive(Debug)]
+pub struct Store {
+    connection: Connection,
+    settings: Settings,
+    id: String,
+    agent: String,
+    _lock: Lock,
+}
+
+/// What one commit writes.
+#[derive(Debug)]
+pub struct Work<'w> {
+    /// Packed groups, in the order of their numbers.
+    pub groups: &'w [PackedGroup],
+    /// What delivery learned.
+    pub settlements: &'w [&'w Settlement],
+    /// The time of the commit.
+    pub now: Timestamp,
+}
+
+impl Store {
+    /// Opens or creates the store of the agent called `agent`.
+    pub fn open(settings: &Settings, agent: &str) -> Result<Self, Error> {
+        let directory = &settings.directory;
+        let failed = |source| Error::Directory { path: directory.clone(), source };
+        lock::create_directory(directory).map_err(failed)?;
+        let lock = Lock::take(directory)?;
+        let connection = connect(directory, OpenFlags::SQLITE_OPEN_CREATE)?;
+        let id = migrations::run(&connection, &directory.join(FILE_NAME))?;
+        // The file's entry in the directory must be as durable as the file.
+        lock::sync_directory(directory).map_err(failed)?;
+        let agent = track_name(agent);
+        Ok(Self { connection, settings: settings.clone(), id, agent, _lock: lock })
+    }
+
+    /// Opens the database again, after an I/O error left the connection in doubt.
+    pub fn reopen(&mut self) -> Result<(), Error> {
+        // The old connection must be closed first: its file descriptor may hide lost writes.
+        let closed = std::mem::replace(&mut self.connection, Connection::open_in_memory()?);
+        drop(closed);
+        self.connection = connect(&self.settings.directory, OpenFlags::empty())?;
+        Ok(())
+    }
+
+    /// Writes `work` in one transaction; when it returns, the work is durable.
+    pub fn commit(&mut self, work: &Work<'_>) -> Result<(), Error> {
+        let track_prefix = format!("{}-{}", self.agent, self.id);
+        let transaction =
+            self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        for group in work.groups {
+            batches::insert(&transaction, group, &track_prefix, work.now)?;
+            for (source, cursor) in &group.cursors {
+                cursors::upsert(&transaction, source, cursor, work.now)?;
+            }
+            for letter in &group.dead_letters {
+                dead_letters::insert(&transaction, letter, work.now)?;
+            }
+            tallies::add_group(&transaction, group, work.now)?;
+        }
+        for settlement in work.settlements {
+            settle(&transaction, settlement)?;
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// Bytes in use: pages that hold something, whether in the file or still in its log.
+    pub fn bytes_used(&self) -> Result<u64, Error> {
+        reader::bytes_used(&self.connection).map_err(Error::from)
+    }
+
+    /// The limit from the settings.
+    pub fn bytes_max(&self) -> u64 {
+        self.settings.bytes_max
+    }
+
+    /// Whether no batch waits.
+    pub fn is_drained(&self) -> Result<bool, Error> {
+        Ok(!batches::exist(&self.connection)?)
+    }
+
+    /// What is known of the files of `source`.
+    pub fn cursors(&self, source: &str) -> Result<Vec<Cursor>, Error> {
+        Ok(cursors::of_source(&self.connection, source)?)
+    }
+
+    /// Begins a run in which each lane has at most `in_flight_max` unsettled requests. If the run
+    /// before did not end by [`Store::end_run`], as many batches of each meter may have reached
+    /// Mediation without an answer: that is recorded. Gives the number of these batches.
+    pub fn begin_run(&mut self, in_flight_max: u32, now: Timestamp) -> Result<usize, Error> {
+        let transaction =
+            self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let unsettled = match migrations::running(&transaction)? {
+            Some(before) => batches::mark_unknown(&transaction, before)?,
+            None => 0,
+        };
+        migrations::set_running(&transaction, Some(in_flight_max))?;
+        let keep = i64::try_from(self.settings.receipts_keep.as_millis()).unwrap_or(i64::MAX);
+        receipts::prune(&transaction, now.as_millis().saturating_sub(keep))?;
+        transaction.commit()?;
+        Ok(unsettled)
+    }
+
+    /// Ends a run after which no request is without an outcome on record.
+    pub fn end_run(&mut self) -> Result<(), Error> {
+        Ok(migrations::set_running(&self.connection, None)?)
+    }
+}
+
+fn settle(transaction: &Transaction<'_>, settlement: &Settlement) -> rusqlite::Result<()> {
+    match settlement {
+        Settlement::Delivered { batch, meter, attempts, status, at } => {
+            // Nothing to count when the receipt is there already.
+            if let Some(events) =
+                receipts::replace_batch(transaction, *batch, *attempts, *status, *at)?
+            {
+                tallies::add_delivered(transaction, meter, events, *at)?;
+            }
+            Ok(())
+        }
+        Settlement::Attempted { batch, outcome_unknown } => {
+            batches::count_attempt(transaction, *batch, *outcome_unknown)
+        }
+        Settlement::Lane { meter, state, reason, at } => {
+            tallies::set_lane(transaction, meter, *state, reason, *at)
+        }
+    }
+}
+
+/// Opens the database for writing, with the durability that the promises rest on.
+fn connect(directory: &Path, flags: OpenFlags) -> Result<Connection, Error> {
+    let flags = flags | OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(directory.join(FILE_NAME), flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    // Bodies are some hundred kilobytes: large pages make their chains short. It only has an
+    // effect on a new database.
+    connection.pragma_update(None, "page_size", 16_384)?;
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    // Each commit waits for the disk. NORMAL loses acknowledged commits in a power cut.
+    connection.pragma_update(None, "synchronous", "full")?;
+    // A long outage lets the log grow; it gives the room back after its checkpoint.
+    connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
+    // Negative: kibibytes. Bodies are written once and read once, a large cache has no use.
+    connection.pragma_update(None, "cache_size", -4096)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
+}
+
+/// The agent's name as it may stand in a track id: 64 characters of US-ASCII at most in all,
+/// none of `:`, `;`, `"` and `'`.
+fn track_name(agent: &str) -> String {
+    const NAME_CHARS_MAX: usize = 24;
+    let allowed = |letter: char| {
+        let good = letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.');
+        if good { letter } else { '_' }
+    };
+    agent.chars().take(NAME_CHARS_MAX).map(allowed).collect()
+}
+
+#[cfg(test)]
+mod tests;

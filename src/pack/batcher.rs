@@ -199,7 +199,8 @@ impl OpenGroup {
             let next = Share { lines: share.lines + 1, bytes: end + 1 };
             let fits = next.lines <= events_free
                 && next.bytes + next.lines * self.stamp_bytes <= bytes_free;
-            if !fits && !(self.events == 0 && share.lines == 0) {
+            let is_alone = self.events == 0 && share.lines == 0;
+            if !fits && !is_alone {
                 break;
             }
             share = next;

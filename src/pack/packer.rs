@@ -121,7 +121,7 @@ impl Packer {
                         meter: &group.meter,
                         stamp: stamp.as_ref(),
                     };
-                    self.lines(lines, validator, events_max, &mut tally, &mut outcome)?;
+                    self.lines(&lines, validator, events_max, &mut tally, &mut outcome)?;
                 }
                 Content::Fault(fault) => {
                     tally.dead_lettered += 1;
@@ -139,17 +139,17 @@ impl Packer {
     /// Packs `lines.bytes` line by line.
     fn lines(
         &mut self,
-        lines: Line<'_>,
+        lines: &Line<'_>,
         validator: &mut Validator,
         events_max: u32,
         tally: &mut SourceTally,
         outcome: &mut Outcome,
     ) -> Result<(), Stopped> {
-        let Line { bytes: mut rest, mut position, .. } = lines;
+        let Line { bytes: mut rest, mut position, .. } = *lines;
         while !rest.is_empty() {
             let length = memchr::memchr(b'\n', rest).map_or(rest.len(), |end| end + 1);
             let (bytes, behind) = rest.split_at(length);
-            let line = Line { bytes, position, ..lines };
+            let line = Line { bytes, position, ..*lines };
             match validator.check(bytes) {
                 Ok(checked) => {
                     if !self.event(&line, checked, validator, outcome)? {

@@ -23,6 +23,7 @@ fn stream(name: &str, events: u32, bytes: usize) -> Arc<Stream> {
         unknown_fields: UnknownFields::Keep,
         limits,
         counters: MeterCounters::default(),
+        backlog: tokio::sync::Notify::new(),
     };
     let counters = SourceCounters::default();
     let source = SourceTag { name: name.into(), meter: Arc::new(meter), counters };

@@ -16,6 +16,7 @@ fn meter(schema: Schema, id: Option<&str>, unknown_fields: UnknownFields) -> Met
             compressed_bytes_max: 1000,
         },
         counters: crate::telemetry::MeterCounters::default(),
+        backlog: tokio::sync::Notify::new(),
     }
 }
 

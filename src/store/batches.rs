@@ -1,0 +1,94 @@
+//! Frozen bodies that wait for delivery.
+
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+
+use crate::clock::Timestamp;
+use crate::group::PackedGroup;
+use crate::settlement::{BatchHead, BatchId};
+use bytes::Bytes;
+
+/// Stores the bodies of `group`.
+pub(super) fn insert(
+    transaction: &Transaction<'_>,
+    group: &PackedGroup,
+    track_prefix: &str,
+    now: Timestamp,
+) -> rusqlite::Result<()> {
+    let mut head = transaction.prepare_cached(
+        "INSERT INTO batches (meter, track_id, events, payload_bytes, wire_bytes, sha256, \
+         first_event_id, last_event_id, created_at) VALUES (?1, '', ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    )?;
+    let mut name = transaction.prepare_cached("UPDATE batches SET track_id = ?2 WHERE id = ?1")?;
+    let mut body = transaction.prepare_cached("INSERT INTO bodies VALUES (?1, ?2)")?;
+    for batch in &group.batches {
+        head.execute(params![
+            &*group.meter.name,
+            batch.events,
+            batch.payload_bytes.cast_signed(),
+            i64::try_from(batch.body.len()).unwrap_or(i64::MAX),
+            batch.sha256,
+            batch.first_event_id,
+            batch.last_event_id,
+            now.as_millis(),
+        ])?;
+        let id = transaction.last_insert_rowid();
+        name.execute(params![id, format!("{track_prefix}-{id}")])?;
+        body.execute(params![id, &batch.body[..]])?;
+    }
+    Ok(())
+}
+
+/// Records a request that did not deliver `batch`.
+pub(super) fn count_attempt(
+    transaction: &Transaction<'_>,
+    batch: BatchId,
+    outcome_unknown: bool,
+) -> rusqlite::Result<()> {
+    let query = "UPDATE batches SET attempts = attempts + 1, \
+                 outcome_unknown_attempts = outcome_unknown_attempts + ?2 WHERE id = ?1";
+    transaction.prepare_cached(query)?.execute(params![batch.0, outcome_unknown])?;
+    Ok(())
+}
+
+/// Records an attempt of unknown outcome on the oldest `count` batches of each meter.
+pub(super) fn mark_unknown(transaction: &Transaction<'_>, count: u32) -> rusqlite::Result<usize> {
+    let query = "UPDATE batches SET attempts = attempts + 1, \
+                 outcome_unknown_attempts = outcome_unknown_attempts + 1 WHERE id IN \
+                 (SELECT id FROM batches WHERE meter = ?1 ORDER BY id LIMIT ?2)";
+    let mut mark = transaction.prepare(query)?;
+    let mut meters = transaction.prepare("SELECT DISTINCT meter FROM batches")?;
+    let meters: Vec<String> =
+        meters.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    meters.iter().map(|meter| mark.execute(params![meter, count])).sum()
+}
+
+/// Whether any batch is stored.
+pub(super) fn exist(connection: &Connection) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM batches)")?
+        .query_row([], |row| row.get(0))
+}
+
+/// The oldest batch of `meter` behind `after`, with its body.
+pub(super) fn next(
+    connection: &Connection,
+    meter: &str,
+    after: BatchId,
+) -> rusqlite::Result<Option<(BatchHead, Bytes)>> {
+    let query = "SELECT id, track_id, events, attempts, outcome_unknown_attempts, body \
+                 FROM batches JOIN bodies ON batch = id \
+                 WHERE meter = ?1 AND id > ?2 ORDER BY id LIMIT 1";
+    let mut statement = connection.prepare_cached(query)?;
+    statement
+        .query_row(params![meter, after.0], |row| {
+            let head = BatchHead {
+                id: BatchId(row.get(0)?),
+                track_id: row.get(1)?,
+                events: row.get(2)?,
+                attempts: row.get(3)?,
+                outcome_unknown_attempts: row.get(4)?,
+            };
+            Ok((head, Bytes::from(row.get::<_, Vec<u8>>(5)?)))
+        })
+        .optional()
+}

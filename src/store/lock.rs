@@ -1,0 +1,60 @@
+//! One writer per store, and directories that are there after a power cut.
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use super::Error;
+
+/// The name of the lock file in the state directory.
+const FILE_NAME: &str = "meterd.lock";
+
+/// Held while the process may write to the store; the kernel lets go of it when it ends.
+#[derive(Debug)]
+pub(super) struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Takes the lock of `directory`, or says who has it.
+    pub(super) fn take(directory: &Path) -> Result<Self, Error> {
+        let path = directory.join(FILE_NAME);
+        let failed = |source| Error::Directory { path: path.clone(), source };
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let mut file = options.open(&path).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                // The process number is a courtesy: without it the message is shorter.
+                let _ = file.read_to_string(&mut holder);
+                let holder = match holder.trim().parse::<u32>() {
+                    Ok(process) => format!(" (process {process})"),
+                    Err(_) => String::new(),
+                };
+                return Err(Error::InUse { path, holder });
+            }
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
+        }
+        file.set_len(0).map_err(failed)?;
+        file.write_all(format!("{}\n", std::process::id()).as_bytes()).map_err(failed)?;
+        Ok(Self { _file: file })
+    }
+}
+
+/// Makes `directory` and its parents, for its owner only, as durable as the files in it.
+pub(super) fn create_directory(directory: &Path) -> io::Result<()> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    directory.parent().map_or(Ok(()), sync_directory)
+}
+
+/// Makes the entries of `directory` durable.
+pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
+    let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+    File::open(directory)?.sync_all()
+}

@@ -1,0 +1,175 @@
+//! The tables of the store, and how a store of an earlier version becomes one of this.
+//!
+//! `user_version` counts the migrations that were run; each runs once, in a transaction of its
+//! own. A store with a higher number was written by a later version and is left alone.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::Error;
+
+/// Marks the database as meterd's: "mtrd".
+const APPLICATION_ID: i32 = 0x6d74_7264;
+
+/// The migrations in order. Never change one that was released: add another.
+const MIGRATIONS: [&str; 1] = [r"
+CREATE TABLE meta (
+    key TEXT PRIMARY KEY,
+    value
+) WITHOUT ROWID;
+
+-- AUTOINCREMENT: the number is part of the track id and must never be used again.
+CREATE TABLE batches (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    meter TEXT NOT NULL,
+    track_id TEXT NOT NULL,
+    events INTEGER NOT NULL,
+    payload_bytes INTEGER NOT NULL,
+    wire_bytes INTEGER NOT NULL,
+    sha256 BLOB NOT NULL,
+    first_event_id TEXT,
+    last_event_id TEXT,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    outcome_unknown_attempts INTEGER NOT NULL DEFAULT 0,
+    created_at INTEGER NOT NULL
+);
+CREATE INDEX batches_by_meter ON batches (meter, id);
+
+-- Apart, so that looking at batches does not read bodies.
+CREATE TABLE bodies (
+    batch INTEGER PRIMARY KEY REFERENCES batches (id),
+    body BLOB NOT NULL
+);
+
+CREATE TABLE receipts (
+    batch INTEGER PRIMARY KEY,
+    meter TEXT NOT NULL,
+    track_id TEXT NOT NULL,
+    events INTEGER NOT NULL,
+    payload_bytes INTEGER NOT NULL,
+    wire_bytes INTEGER NOT NULL,
+    sha256 BLOB NOT NULL,
+    first_event_id TEXT,
+    last_event_id TEXT,
+    attempts INTEGER NOT NULL,
+    outcome_unknown_attempts INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    delivered_at INTEGER NOT NULL,
+    status INTEGER NOT NULL
+);
+CREATE INDEX receipts_by_time ON receipts (delivered_at);
+
+CREATE TABLE dead_letters (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    meter TEXT NOT NULL,
+    source TEXT NOT NULL,
+    position TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    field TEXT,
+    detail TEXT NOT NULL,
+    code TEXT,
+    at INTEGER NOT NULL,
+    event BLOB NOT NULL
+);
+
+CREATE TABLE cursors (
+    source TEXT NOT NULL,
+    inode INTEGER NOT NULL,
+    born_nanos INTEGER NOT NULL,
+    device INTEGER NOT NULL,
+    generation INTEGER NOT NULL,
+    path BLOB NOT NULL,
+    prefix_bytes INTEGER NOT NULL,
+    prefix_hash INTEGER NOT NULL,
+    origin INTEGER NOT NULL,
+    offset INTEGER NOT NULL,
+    tail_bytes INTEGER NOT NULL,
+    tail_hash INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    PRIMARY KEY (source, inode, born_nanos, device)
+) WITHOUT ROWID;
+
+-- What was counted in an hour since the epoch. What is delivered is counted for its meter alone,
+-- with an empty source: a batch mixes sources.
+CREATE TABLE tallies (
+    hour INTEGER NOT NULL,
+    meter TEXT NOT NULL,
+    source TEXT NOT NULL,
+    read INTEGER NOT NULL DEFAULT 0,
+    delivered INTEGER NOT NULL DEFAULT 0,
+    dead_lettered INTEGER NOT NULL DEFAULT 0,
+    ignored INTEGER NOT NULL DEFAULT 0,
+    discarded INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (hour, meter, source)
+) WITHOUT ROWID;
+
+CREATE TABLE lanes (
+    meter TEXT PRIMARY KEY,
+    state TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    since INTEGER NOT NULL
+) WITHOUT ROWID;
+
+INSERT INTO meta VALUES ('store_id', lower(hex(randomblob(8))));
+"];
+
+/// The version that this program writes.
+pub const VERSION: usize = MIGRATIONS.len();
+
+/// Refuses a database that this program does not understand.
+pub(super) fn check(connection: &Connection, path: &Path) -> Result<usize, Error> {
+    let refused = |found: String| Error::NotUnderstood { path: path.to_owned(), found };
+    let tables: i64 =
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    let application: i32 =
+        connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let version = usize::try_from(version).map_err(|_| refused("a negative version".into()))?;
+    if tables > 0 && application != APPLICATION_ID {
+        return Err(refused("a database of another program".into()));
+    }
+    if version > VERSION {
+        let found = format!("version {version}, this program knows versions up to {VERSION}");
+        return Err(refused(found));
+    }
+    Ok(version)
+}
+
+/// Brings the database to [`VERSION`]; gives the store's own id, 16 hexadecimal digits.
+pub(super) fn run(connection: &Connection, path: &Path) -> Result<String, Error> {
+    let version = check(connection, path)?;
+    for (index, migration) in MIGRATIONS.iter().enumerate().skip(version) {
+        let script = format!(
+            "BEGIN IMMEDIATE; {migration} \
+             PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {}; COMMIT;",
+            index + 1
+        );
+        if let Err(error) = connection.execute_batch(&script) {
+            // Failing to roll back changes nothing: the connection is dropped with it.
+            let _ = connection.execute_batch("ROLLBACK");
+            return Err(error.into());
+        }
+    }
+    let id = "SELECT value FROM meta WHERE key = 'store_id'";
+    Ok(connection.query_row(id, [], |row| row.get(0))?)
+}
+
+/// The `in_flight_max` of a run that has begun and not ended.
+pub(super) fn running(connection: &Connection) -> rusqlite::Result<Option<u32>> {
+    let query = "SELECT value FROM meta WHERE key = 'running'";
+    connection.query_row(query, [], |row| row.get(0)).optional()
+}
+
+/// Records that a run has begun or ended.
+pub(super) fn set_running(
+    connection: &Connection,
+    in_flight_max: Option<u32>,
+) -> rusqlite::Result<()> {
+    match in_flight_max {
+        Some(max) => connection
+            .execute("INSERT OR REPLACE INTO meta VALUES ('running', ?1)", [max])
+            .map(|_| ()),
+        None => connection.execute("DELETE FROM meta WHERE key = 'running'", []).map(|_| ()),
+    }
+}

@@ -1,0 +1,85 @@
+//! Reads the store while somebody else may write to it.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use rusqlite::{Connection, OpenFlags};
+
+use super::dead_letters::{self, StoredLetter};
+use super::receipts::{self, Receipt};
+use super::tallies::{self, Status, StoreStatus};
+use super::{BUSY_TIMEOUT, Error, FILE_NAME, batches, migrations};
+use crate::clock::Timestamp;
+use crate::settlement::{BatchHead, BatchId};
+
+/// A connection that never writes.
+#[derive(Debug)]
+pub struct Reader {
+    connection: Connection,
+}
+
+impl Reader {
+    /// Opens the store in `directory`, which must be there.
+    pub fn open(directory: &Path) -> Result<Self, Error> {
+        let path = directory.join(FILE_NAME);
+        match path.metadata() {
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(Error::Missing { path });
+            }
+            Err(source) => return Err(Error::Directory { path, source }),
+        }
+        // A reader of a WAL database writes to its index file, so it is opened for writing.
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&path, flags)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        connection.pragma_update(None, "query_only", true)?;
+        connection.pragma_update(None, "cache_size", -1024)?;
+        migrations::check(&connection, &path)?;
+        Ok(Self { connection })
+    }
+
+    /// The oldest batch of `meter` behind `after`, with its body.
+    pub fn next_batch(
+        &self,
+        meter: &str,
+        after: BatchId,
+    ) -> Result<Option<(BatchHead, Bytes)>, Error> {
+        Ok(batches::next(&self.connection, meter, after)?)
+    }
+
+    /// The tallies and the equation, in one snapshot.
+    pub fn status(&mut self, now: Timestamp, bytes_max: Option<u64>) -> Result<Status, Error> {
+        let transaction = self.connection.transaction()?;
+        let store = StoreStatus { bytes: bytes_used(&transaction)?, bytes_max };
+        Ok(tallies::status(&transaction, now, store)?)
+    }
+
+    /// At most `limit` dead letters with numbers above `after`, oldest first.
+    pub fn dead_letters(&self, after: i64, limit: u32) -> Result<Vec<StoredLetter>, Error> {
+        Ok(dead_letters::list(&self.connection, after, limit)?)
+    }
+
+    /// The dead letter with number `id`.
+    pub fn dead_letter(&self, id: i64) -> Result<Option<StoredLetter>, Error> {
+        Ok(dead_letters::one(&self.connection, id)?)
+    }
+
+    /// At most `limit` receipts of batches behind `after`, oldest first.
+    pub fn receipts(&self, after: i64, limit: u32) -> Result<Vec<Receipt>, Error> {
+        Ok(receipts::list(&self.connection, after, limit)?)
+    }
+
+    /// The receipt with the track id or batch number `name`.
+    pub fn receipt(&self, name: &str) -> Result<Option<Receipt>, Error> {
+        Ok(receipts::one(&self.connection, name)?)
+    }
+}
+
+/// Bytes of the pages that hold something.
+pub(super) fn bytes_used(connection: &Connection) -> rusqlite::Result<u64> {
+    let query = "SELECT (page_count - freelist_count) * page_size \
+                 FROM pragma_page_count, pragma_freelist_count, pragma_page_size";
+    let bytes: i64 = connection.prepare_cached(query)?.query_row([], |row| row.get(0))?;
+    Ok(bytes.cast_unsigned())
+}

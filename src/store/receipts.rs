@@ -1,0 +1,106 @@
+//! What remains of a batch once Mediation has it.
+
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use serde::Serialize;
+
+use crate::clock::Timestamp;
+use crate::settlement::BatchId;
+
+/// A receipt as `meterd receipts` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Receipt {
+    /// The number of the batch.
+    pub batch: i64,
+    /// The `Zuora-Track-Id` that its requests carried.
+    pub track_id: String,
+    /// The configured meter.
+    pub meter: String,
+    /// Events delivered by it.
+    pub events: u32,
+    /// Bytes of the JSON array.
+    pub payload_bytes: i64,
+    /// Bytes of the gzip body.
+    pub wire_bytes: i64,
+    /// SHA-256 of the gzip body, 64 hexadecimal digits.
+    pub sha256: String,
+    /// The id of its first event, where ids are stamped.
+    pub first_event_id: Option<String>,
+    /// The id of its last event.
+    pub last_event_id: Option<String>,
+    /// Requests that carried it.
+    pub attempts: u32,
+    /// Requests before the last one whose outcome is not known: events may be there twice.
+    pub outcome_unknown_attempts: u32,
+    /// When the answer came.
+    pub delivered_at: Timestamp,
+    /// The HTTP status of the answer.
+    pub status: u16,
+}
+
+/// Puts a receipt in the place of `batch`; gives its number of events, or nothing when the batch
+/// is not there, which is so after a receipt of it.
+pub(super) fn replace_batch(
+    transaction: &Transaction<'_>,
+    batch: BatchId,
+    attempts: u32,
+    status: u16,
+    at: Timestamp,
+) -> rusqlite::Result<Option<u32>> {
+    let copy = "INSERT INTO receipts SELECT id, meter, track_id, events, payload_bytes, wire_bytes, \
+                sha256, first_event_id, last_event_id, ?2, outcome_unknown_attempts, created_at, \
+                ?3, ?4 FROM batches WHERE id = ?1 RETURNING events";
+    let events = transaction
+        .prepare_cached(copy)?
+        .query_row(params![batch.0, attempts, at.as_millis(), status], |row| row.get(0))
+        .optional()?;
+    transaction.prepare_cached("DELETE FROM bodies WHERE batch = ?1")?.execute([batch.0])?;
+    transaction.prepare_cached("DELETE FROM batches WHERE id = ?1")?.execute([batch.0])?;
+    Ok(events)
+}
+
+/// Forgets receipts of deliveries before `before_millis`. Tallies keep counting them.
+pub(super) fn prune(transaction: &Transaction<'_>, before_millis: i64) -> rusqlite::Result<usize> {
+    transaction.execute("DELETE FROM receipts WHERE delivered_at < ?1", [before_millis])
+}
+
+const COLUMNS: &str = "batch, track_id, meter, events, payload_bytes, wire_bytes, lower(hex(sha256)), \
+                       first_event_id, last_event_id, attempts, outcome_unknown_attempts, \
+                       delivered_at, status";
+
+/// At most `limit` receipts of batches behind `after`, oldest first.
+pub(super) fn list(
+    connection: &Connection,
+    after: i64,
+    limit: u32,
+) -> rusqlite::Result<Vec<Receipt>> {
+    let query = format!("SELECT {COLUMNS} FROM receipts WHERE batch > ?1 ORDER BY batch LIMIT ?2");
+    connection.prepare(&query)?.query_map(params![after, limit], read)?.collect()
+}
+
+/// The receipt with the track id or batch number `name`.
+pub(super) fn one(connection: &Connection, name: &str) -> rusqlite::Result<Option<Receipt>> {
+    // Track ids end with the number of the batch, so both are found by the primary key.
+    let number = name.rsplit('-').next().and_then(|number| number.parse::<i64>().ok());
+    let query = format!(
+        "SELECT {COLUMNS} FROM receipts WHERE batch = ?1 AND ?2 IN (track_id, CAST(batch AS TEXT))"
+    );
+    connection.query_row(&query, params![number, name], read).optional()
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<Receipt> {
+    Ok(Receipt {
+        batch: row.get(0)?,
+        track_id: row.get(1)?,
+        meter: row.get(2)?,
+        events: row.get(3)?,
+        payload_bytes: row.get(4)?,
+        wire_bytes: row.get(5)?,
+        sha256: row.get(6)?,
+        first_event_id: row.get(7)?,
+        last_event_id: row.get(8)?,
+        attempts: row.get(9)?,
+        outcome_unknown_attempts: row.get(10)?,
+        delivered_at: Timestamp::from_millis(row.get(11)?),
+        status: row.get(12)?,
+    })
+}

@@ -1,0 +1,209 @@
+//! What was counted, per hour, meter and source, in the same transactions as the data; and what
+//! `status` says of it.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, Transaction, params};
+use serde::Serialize;
+
+use crate::clock::Timestamp;
+use crate::group::PackedGroup;
+use crate::settlement::LaneState;
+
+/// `read = delivered + dead_lettered + ignored + discarded + stored`, in lines.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Equation {
+    /// Lines read.
+    pub read: i64,
+    /// Events with a receipt.
+    pub delivered: i64,
+    /// Lines in the dead letters.
+    pub dead_lettered: i64,
+    /// Lines that are not usage, such as blank ones.
+    pub ignored: i64,
+    /// Dead letters that a person gave up.
+    pub discarded: i64,
+    /// Events that wait for delivery.
+    pub stored: i64,
+    /// Whether the sum is right.
+    pub holds: bool,
+}
+
+/// A meter in `status`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct MeterStatus {
+    /// Events that wait for delivery.
+    pub stored: i64,
+    /// Events with a receipt.
+    pub delivered: i64,
+    /// Lines in the dead letters.
+    pub dead_lettered: i64,
+    /// Age of the oldest event that waits.
+    pub oldest_undelivered_seconds: f64,
+    /// `running`, `retrying` or `held`.
+    pub state: String,
+    /// Why it is held or tries again.
+    pub reason: String,
+}
+
+/// A source in `status`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct SourceStatus {
+    /// Lines read and committed.
+    pub read: i64,
+    /// Lines that became dead letters.
+    pub dead_lettered: i64,
+    /// Blank lines and others that are not usage.
+    pub ignored: i64,
+}
+
+/// How full the store is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StoreStatus {
+    /// Bytes in use.
+    pub bytes: u64,
+    /// The limit; not known when only the store is looked at.
+    pub bytes_max: Option<u64>,
+}
+
+/// What `meterd status` shows.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Status {
+    /// Whether every line is accounted for.
+    pub equation: Equation,
+    /// By meter.
+    pub meters: BTreeMap<String, MeterStatus>,
+    /// By source.
+    pub sources: BTreeMap<String, SourceStatus>,
+    /// How full the store is.
+    pub store: StoreStatus,
+}
+
+/// Counts what `group` read.
+pub(super) fn add_group(
+    transaction: &Transaction<'_>,
+    group: &PackedGroup,
+    now: Timestamp,
+) -> rusqlite::Result<()> {
+    let query = "INSERT INTO tallies (hour, meter, source, read, dead_lettered, ignored) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO UPDATE SET \
+                 read = read + excluded.read, ignored = ignored + excluded.ignored, \
+                 dead_lettered = dead_lettered + excluded.dead_lettered";
+    let mut add = transaction.prepare_cached(query)?;
+    for tally in &group.tallies {
+        add.execute(params![
+            now.hour(),
+            &*group.meter.name,
+            &*tally.source,
+            tally.read.cast_signed(),
+            tally.dead_lettered.cast_signed(),
+            tally.ignored.cast_signed(),
+        ])?;
+    }
+    Ok(())
+}
+
+/// Counts `events` of `meter` as delivered.
+pub(super) fn add_delivered(
+    transaction: &Transaction<'_>,
+    meter: &str,
+    events: u32,
+    at: Timestamp,
+) -> rusqlite::Result<()> {
+    let query = "INSERT INTO tallies (hour, meter, source, delivered) VALUES (?1, ?2, '', ?3) \
+                 ON CONFLICT DO UPDATE SET delivered = delivered + excluded.delivered";
+    transaction.prepare_cached(query)?.execute(params![at.hour(), meter, events])?;
+    Ok(())
+}
+
+/// Records the state of a meter's lane.
+pub(super) fn set_lane(
+    transaction: &Transaction<'_>,
+    meter: &str,
+    state: LaneState,
+    reason: &str,
+    at: Timestamp,
+) -> rusqlite::Result<()> {
+    let query = "INSERT OR REPLACE INTO lanes VALUES (?1, ?2, ?3, ?4)";
+    transaction.prepare_cached(query)?.execute(params![
+        meter,
+        state.name(),
+        reason,
+        at.as_millis()
+    ])?;
+    Ok(())
+}
+
+/// Adds everything up, in one snapshot.
+pub(super) fn status(
+    connection: &Transaction<'_>,
+    now: Timestamp,
+    store: StoreStatus,
+) -> rusqlite::Result<Status> {
+    let mut meters: BTreeMap<String, MeterStatus> = BTreeMap::new();
+    let mut sources: BTreeMap<String, SourceStatus> = BTreeMap::new();
+    let (read, delivered, ignored, discarded) = counted(connection, &mut meters, &mut sources)?;
+    let mut stored = 0;
+    let waiting = "SELECT meter, sum(events), min(created_at) FROM batches GROUP BY meter";
+    let mut waiting = connection.prepare(waiting)?;
+    let mut rows = waiting.query([])?;
+    while let Some(row) = rows.next()? {
+        let meter = meters.entry(row.get(0)?).or_default();
+        meter.stored = row.get(1)?;
+        stored += meter.stored;
+        let oldest = Timestamp::from_millis(row.get(2)?);
+        meter.oldest_undelivered_seconds = oldest.seconds_until(now);
+    }
+    let mut dead_lettered = 0;
+    let mut letters =
+        connection.prepare("SELECT meter, count(*) FROM dead_letters GROUP BY meter")?;
+    let mut rows = letters.query([])?;
+    while let Some(row) = rows.next()? {
+        let meter = meters.entry(row.get(0)?).or_default();
+        meter.dead_lettered = row.get(1)?;
+        dead_lettered += meter.dead_lettered;
+    }
+    let mut lanes = connection.prepare("SELECT meter, state, reason FROM lanes")?;
+    let mut rows = lanes.query([])?;
+    while let Some(row) = rows.next()? {
+        let meter = meters.entry(row.get(0)?).or_default();
+        meter.state = row.get(1)?;
+        meter.reason = row.get(2)?;
+    }
+    for meter in meters.values_mut().filter(|meter| meter.state.is_empty()) {
+        LaneState::Running.name().clone_into(&mut meter.state);
+    }
+    let holds = read == delivered + dead_lettered + ignored + discarded + stored;
+    let equation = Equation { read, delivered, dead_lettered, ignored, discarded, stored, holds };
+    Ok(Status { equation, meters, sources, store })
+}
+
+/// Reads the tallies; gives lines read, delivered, ignored and discarded.
+fn counted(
+    connection: &Connection,
+    meters: &mut BTreeMap<String, MeterStatus>,
+    sources: &mut BTreeMap<String, SourceStatus>,
+) -> rusqlite::Result<(i64, i64, i64, i64)> {
+    let query = "SELECT meter, source, sum(read), sum(delivered), sum(dead_lettered), \
+                 sum(ignored), sum(discarded) FROM tallies GROUP BY meter, source";
+    let mut statement = connection.prepare(query)?;
+    let mut rows = statement.query([])?;
+    let mut total = (0, 0, 0, 0);
+    while let Some(row) = rows.next()? {
+        let (meter, source): (String, String) = (row.get(0)?, row.get(1)?);
+        let (read, delivered): (i64, i64) = (row.get(2)?, row.get(3)?);
+        let (ignored, discarded): (i64, i64) = (row.get(5)?, row.get(6)?);
+        meters.entry(meter).or_default().delivered += delivered;
+        if !source.is_empty() {
+            let source = sources.entry(source).or_default();
+            source.read += read;
+            source.dead_lettered += row.get::<_, i64>(4)?;
+            source.ignored += ignored;
+        }
+        total.0 += read;
+        total.1 += delivered;
+        total.2 += ignored;
+        total.3 += discarded;
+    }
+    Ok(total)
+}
