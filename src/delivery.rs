@@ -1,9 +1,34 @@
 //! Carries batches from the store to Mediation.
+//!
+//! One [`lane`] a meter sends the oldest batches; all lanes share one [`budget`] and one
+//! [`auth`]. Promises: a batch leaves the store only by a committed receipt; a repeat carries the
+//! same bytes and the same track id; an outcome that is not known is on record before the batch
+//! is sent again. Never: drops a batch, follows a redirect, or delays one meter for another.
+
+pub mod auth;
+pub mod backoff;
+pub mod budget;
+pub mod lane;
+pub mod outcome;
+pub mod request;
+pub mod transport;
 
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crossbeam_channel::Sender;
 use secrecy::SecretString;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::meter::Meter;
+use crate::settlement::Posting;
+use crate::store::reader::Reader;
+use auth::Auth;
+use budget::Budget;
+use lane::Lane;
+use transport::Transport;
 
 /// How requests prove who sends them.
 #[derive(Debug, Clone)]
@@ -54,4 +79,54 @@ pub struct Settings {
     pub retry_after_max: Duration,
     /// How often a held meter is tried again. Default 60 s.
     pub hold_interval: Duration,
+}
+
+/// How far the end has come. Lanes only ever see it rise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// More batches will come.
+    Run,
+    /// No more will come: end when nothing is left, however long that takes.
+    Finish,
+    /// End when nothing is left, or when a failure would have to be waited for.
+    Hurry,
+    /// Begin no request; wait for those under way.
+    Halt,
+    /// Let go of requests under way: their outcome is not known.
+    Abandon,
+}
+
+/// Starts a lane for each of `meters`; they end as `phase` says.
+pub fn start(
+    settings: &Settings,
+    meters: &[Arc<Meter>],
+    reader: Reader,
+    postings: &Sender<Posting>,
+    phase: &watch::Receiver<Phase>,
+) -> Result<JoinSet<()>, transport::Error> {
+    let has_tls = meters.iter().any(|meter| !meter.upload_url.starts_with("http://"))
+        || matches!(&settings.credentials,
+            Credentials::Client { token_url, .. } if !token_url.starts_with("http://"));
+    let transport = Arc::new(Transport::new(settings, has_tls)?);
+    let budget =
+        Arc::new(Budget::new(settings.requests_per_minute, settings.requests_in_flight_max));
+    let mut lanes = JoinSet::new();
+    let auth = Auth::start(settings, Arc::clone(&transport), Arc::clone(&budget), &mut lanes);
+    let reader = Arc::new(Mutex::new(reader));
+    for meter in meters {
+        let lane = Lane::new(
+            settings,
+            Arc::clone(meter),
+            request::Sender {
+                transport: Arc::clone(&transport),
+                budget: Arc::clone(&budget),
+                auth: auth.clone(),
+                postings: postings.clone(),
+                phase: phase.clone(),
+            },
+            Arc::clone(&reader),
+        );
+        lanes.spawn(lane.run());
+    }
+    Ok(lanes)
 }

@@ -2,10 +2,12 @@
 pub mod agent;
 pub mod chunk;
 pub mod clock;
+pub mod committer;
 pub mod dead_letter;
 pub mod delivery;
 pub mod group;
 pub mod intake;
+pub mod mediation;
 pub mod meter;
 pub mod pack;
 pub mod position;

@@ -1,0 +1,219 @@
+//! One thread, the only writer: puts packed groups back into order and commits them, together
+//! with what delivery learned.
+//!
+//! Promises: groups commit in the order of their numbers; nobody is told of a commit before it
+//! is durable; a commit that fails is tried again, on a fresh connection, and nothing of it is
+//! acknowledged meanwhile. When the store is full, groups wait and receipts go on.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, never, select};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Timestamp;
+use crate::group::PackedGroup;
+use crate::settlement::{Posting, Settlement};
+use crate::store::{Error, Store, Work};
+
+/// Bodies in one transaction: enough to share the price of a sync, few enough to keep it short.
+const TRANSACTION_BYTES_MAX: usize = 8 << 20;
+
+/// Groups in one transaction.
+const TRANSACTION_GROUPS_MAX: usize = 256;
+
+/// How often a full or failing store is tried again.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// How often the same trouble is logged again.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
+
+/// What comes in.
+#[derive(Debug)]
+pub struct Inputs {
+    /// Packed groups, in any order.
+    pub packed: Receiver<PackedGroup>,
+    /// What delivery learned.
+    pub postings: Receiver<Posting>,
+    /// Cancelled when the grace period is used up: what cannot be committed now never is.
+    pub abandon: CancellationToken,
+    /// Told when every group is committed and no more can come.
+    pub groups_done: oneshot::Sender<()>,
+}
+
+/// Commits until both inputs have closed.
+pub fn run(store: &mut Store, inputs: Inputs) -> Result<(), Error> {
+    let mut committer = Committer {
+        store,
+        packed: Some(inputs.packed),
+        postings: Some(inputs.postings),
+        abandon: inputs.abandon,
+        groups_done: Some(inputs.groups_done),
+        early: BTreeMap::new(),
+        next: 0,
+        settled: Vec::new(),
+        is_full: false,
+        logged_at: None,
+    };
+    while committer.receive() {
+        committer.commit_ready()?;
+        committer.tell_when_done();
+    }
+    committer.store.end_run()
+}
+
+struct Committer<'s> {
+    store: &'s mut Store,
+    packed: Option<Receiver<PackedGroup>>,
+    postings: Option<Receiver<Posting>>,
+    abandon: CancellationToken,
+    groups_done: Option<oneshot::Sender<()>>,
+    /// Groups that are not committed, by number. The intake's bound covers them.
+    early: BTreeMap<u64, PackedGroup>,
+    next: u64,
+    settled: Vec<Posting>,
+    is_full: bool,
+    logged_at: Option<Instant>,
+}
+
+impl Committer<'_> {
+    /// Waits for something to do and takes all that is there. False: everything is done.
+    fn receive(&mut self) -> bool {
+        let is_held_up = self.is_full && self.early.contains_key(&self.next);
+        if self.packed.is_none() && self.postings.is_none() && !is_held_up {
+            return false;
+        }
+        if is_held_up && self.abandon.is_cancelled() {
+            let groups = self.early.len();
+            tracing::error!(groups, "stopped with a full store: what was read last is not kept");
+            self.early.clear();
+            return true;
+        }
+        let (no_group, no_posting) = (never(), never());
+        let packed = self.packed.as_ref().unwrap_or(&no_group);
+        let postings = self.postings.as_ref().unwrap_or(&no_posting);
+        let pause = if is_held_up { crossbeam_channel::after(PAUSE) } else { never() };
+        select! {
+            recv(packed) -> group => match group {
+                Ok(group) => { self.early.insert(group.number, group); }
+                Err(_) => self.packed = None,
+            },
+            recv(postings) -> posting => match posting {
+                Ok(posting) => self.settled.push(posting),
+                Err(_) => self.postings = None,
+            },
+            recv(pause) -> _ => {}
+        }
+        if let Some(packed) = &self.packed {
+            self.early.extend(packed.try_iter().map(|group| (group.number, group)));
+        }
+        if let Some(postings) = &self.postings {
+            self.settled.extend(postings.try_iter());
+        }
+        true
+    }
+
+    fn commit_ready(&mut self) -> Result<(), Error> {
+        loop {
+            let groups = self.take_ready();
+            let settled = std::mem::take(&mut self.settled);
+            if groups.is_empty() && settled.is_empty() {
+                return Ok(());
+            }
+            self.commit(&groups, &settled)?;
+            // Durable from here on: only now may anybody hear of it.
+            for posting in settled {
+                // Who does not wait any more has been stopped.
+                let _ = posting.committed.send(());
+            }
+            for group in groups {
+                announce(&group);
+            }
+        }
+    }
+
+    fn tell_when_done(&mut self) {
+        if self.packed.is_none()
+            && self.early.is_empty()
+            && let Some(groups_done) = self.groups_done.take()
+        {
+            // Who does not listen any more is being stopped.
+            let _ = groups_done.send(());
+        }
+    }
+
+    /// The next groups in order that fit one transaction and the store.
+    fn take_ready(&mut self) -> Vec<PackedGroup> {
+        let mut groups = Vec::new();
+        let mut bytes = 0;
+        while bytes < TRANSACTION_BYTES_MAX
+            && groups.len() < TRANSACTION_GROUPS_MAX
+            && let Some(group) = self.early.remove(&self.next)
+        {
+            let size = size(&group);
+            if !self.has_room(bytes + size) {
+                self.early.insert(self.next, group);
+                break;
+            }
+            bytes += size;
+            self.next += 1;
+            groups.push(group);
+        }
+        groups
+    }
+
+    /// Whether the store takes `bytes` more. An empty one takes a group of any size.
+    fn has_room(&mut self, bytes: usize) -> bool {
+        let used = self.store.bytes_used();
+        let has_room = used.is_ok_and(|used| used + bytes as u64 <= self.store.bytes_max())
+            || self.store.is_drained().unwrap_or(false);
+        if !has_room && !self.is_full {
+            let bytes_max = self.store.bytes_max();
+            tracing::warn!(bytes_max, "the store is full, sources wait");
+        } else if has_room && self.is_full {
+            tracing::info!("the store has room again");
+        }
+        self.is_full = !has_room;
+        has_room
+    }
+
+    /// Commits, again and again until it succeeds or the agent gives up.
+    fn commit(&mut self, groups: &[PackedGroup], settled: &[Posting]) -> Result<(), Error> {
+        let settlements: Vec<&Settlement> =
+            settled.iter().map(|posting| &posting.settlement).collect();
+        loop {
+            let work = Work { groups, settlements: &settlements, now: Timestamp::now() };
+            let Err(error) = self.store.commit(&work) else { return Ok(()) };
+            if self.logged_at.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
+                tracing::error!(%error, "failed to commit, trying again");
+                self.logged_at = Some(Instant::now());
+            }
+            if self.abandon.is_cancelled() {
+                return Err(error);
+            }
+            // After a failed sync the connection's file descriptor may hide what was lost.
+            crossbeam_channel::after(PAUSE).recv().ok();
+            if let Err(error) = self.store.reopen() {
+                tracing::debug!(%error, "failed to open the store again");
+            }
+        }
+    }
+}
+
+/// What a group adds to the store, roughly.
+fn size(group: &PackedGroup) -> usize {
+    let bodies: usize = group.batches.iter().map(|batch| batch.body.len()).sum();
+    let letters: usize = group.dead_letters.iter().map(|letter| letter.event.len() + 200).sum();
+    bodies + letters + 500
+}
+
+/// Tells of a committed group: counts it and wakes its lane. Dropping it lets sources go on.
+fn announce(group: &PackedGroup) {
+    let counters = &group.meter.counters;
+    counters.events_stored.add(group.batches.iter().map(|batch| u64::from(batch.events)).sum());
+    counters.events_dead_lettered.add(group.dead_letters.len() as u64);
+    if !group.batches.is_empty() {
+        group.meter.backlog.notify_one();
+    }
+}

@@ -1,0 +1,252 @@
+//! The lane of one meter: takes its oldest batches and sends them until each has its receipt.
+//!
+//! A lane owns its meter: nobody else sends its batches, so a batch is never sent twice at one
+//! time. While it fails, it sends one batch at a time, as a probe. Its unsettled batches are
+//! always among the oldest of its meter, which is what the store relies on after a crash.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+use super::outcome::Outcome;
+use super::request::{Done, Parcel, Sender};
+use super::{Phase, Settings, backoff};
+use crate::clock::Timestamp;
+use crate::meter::Meter;
+use crate::settlement::{BatchId, LaneState, Settlement};
+use crate::store::reader::Reader;
+
+/// After a store error, reading is tried again so much later.
+const STORE_PAUSE: Duration = Duration::from_secs(1);
+
+/// One meter's lane.
+#[derive(Debug)]
+pub struct Lane {
+    meter: Arc<Meter>,
+    sender: Sender,
+    reader: Arc<Mutex<Reader>>,
+    timing: Timing,
+    window: usize,
+    /// The youngest batch that was read.
+    after: BatchId,
+    /// Read, not delivered, not under way; oldest first.
+    waiting: VecDeque<Parcel>,
+    under_way: JoinSet<Done>,
+    trouble: Option<Trouble>,
+    is_exhausted: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Timing {
+    backoff_base: Duration,
+    backoff_max: Duration,
+    retry_after_max: Duration,
+    hold_interval: Duration,
+}
+
+/// Failures in a row.
+#[derive(Debug)]
+struct Trouble {
+    state: LaneState,
+    failures: u32,
+    again_at: Instant,
+}
+
+impl Lane {
+    /// The lane of `meter`.
+    pub fn new(
+        settings: &Settings,
+        meter: Arc<Meter>,
+        sender: Sender,
+        reader: Arc<Mutex<Reader>>,
+    ) -> Self {
+        Self {
+            meter,
+            sender,
+            reader,
+            timing: Timing {
+                backoff_base: settings.backoff_base,
+                backoff_max: settings.backoff_max,
+                retry_after_max: settings.retry_after_max,
+                hold_interval: settings.hold_interval,
+            },
+            window: settings.requests_in_flight_max.max(1) as usize,
+            after: BatchId(0),
+            waiting: VecDeque::new(),
+            under_way: JoinSet::new(),
+            trouble: None,
+            is_exhausted: false,
+        }
+    }
+
+    /// Sends until the phase says that it is over.
+    pub async fn run(mut self) {
+        self.sender.note(self.state(LaneState::Running, String::new()));
+        let mut changes = self.sender.phase.clone();
+        let mut before = Phase::Run;
+        loop {
+            let phase = *changes.borrow_and_update();
+            if phase > before {
+                // What was committed last may have come without being seen.
+                self.is_exhausted = false;
+                before = phase;
+            }
+            self.fill(phase).await;
+            if self.under_way.is_empty() && self.is_over(phase) {
+                return;
+            }
+            let again_at = self.trouble.as_ref().map(|trouble| trouble.again_at);
+            tokio::select! {
+                Some(done) = self.under_way.join_next() => self.take_back(done),
+                () = self.meter.backlog.notified() => self.is_exhausted = false,
+                () = sleep_until(again_at.unwrap_or_else(Instant::now)),
+                    if again_at.is_some_and(|at| at > Instant::now()) => {}
+                () = next_phase(&mut changes, phase), if phase < Phase::Abandon => {}
+            }
+        }
+    }
+
+    /// Begins as many requests as may be under way.
+    async fn fill(&mut self, phase: Phase) {
+        loop {
+            let allowed = if self.trouble.is_some() { 1 } else { self.window };
+            let is_early =
+                self.trouble.as_ref().is_some_and(|trouble| trouble.again_at > Instant::now());
+            if phase >= Phase::Halt || is_early || self.under_way.len() >= allowed {
+                return;
+            }
+            let Some(parcel) = self.next().await else { return };
+            let request = self.sender.clone().deliver(Arc::clone(&self.meter), parcel);
+            self.under_way.spawn(request);
+        }
+    }
+
+    /// The oldest batch that is not under way.
+    async fn next(&mut self) -> Option<Parcel> {
+        if let Some(parcel) = self.waiting.pop_front() {
+            return Some(parcel);
+        }
+        if self.is_exhausted {
+            return None;
+        }
+        let (reader, name, after) =
+            (Arc::clone(&self.reader), Arc::clone(&self.meter.name), self.after);
+        // The disk is not waited for on the runtime's threads.
+        let read = tokio::task::spawn_blocking(move || {
+            let reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
+            reader.next_batch(&name, after)
+        });
+        match read.await {
+            Ok(Ok(Some((head, body)))) => {
+                self.after = head.id;
+                Some(Parcel { head, body })
+            }
+            Ok(Ok(None)) => {
+                self.is_exhausted = true;
+                None
+            }
+            Ok(Err(error)) => {
+                tracing::error!(meter = &*self.meter.name, %error, "failed to read the store");
+                self.pause(LaneState::Retrying, STORE_PAUSE);
+                None
+            }
+            // The reading thread was cancelled: the runtime ends.
+            Err(_) => None,
+        }
+    }
+
+    fn take_back(&mut self, done: Result<Done, tokio::task::JoinError>) {
+        let Ok(Done { parcel, outcome }) = done else { return };
+        if let Some(parcel) = parcel {
+            let place = self.waiting.partition_point(|other| other.head.id < parcel.head.id);
+            self.waiting.insert(place, parcel);
+        }
+        match outcome {
+            None => {}
+            Some(Outcome::Delivered) => self.recover(),
+            Some(Outcome::Retry { after, is_rate_limited, reason }) => {
+                let asked = after.map(|after| after.min(self.timing.retry_after_max));
+                let wait = self.backoff(asked);
+                if is_rate_limited {
+                    // The rate is the tenant's: every lane waits.
+                    self.sender.budget.pause(wait);
+                }
+                self.fail(LaneState::Retrying, &reason, wait);
+            }
+            Some(Outcome::Unknown(reason)) => {
+                let wait = self.backoff(None);
+                self.fail(LaneState::Retrying, &format!("outcome unknown: {reason}"), wait);
+            }
+            Some(Outcome::Hold(reason) | Outcome::Unauthorized(reason)) => {
+                self.fail(LaneState::Held, &reason, self.timing.hold_interval);
+            }
+        }
+    }
+
+    fn backoff(&self, asked: Option<Duration>) -> Duration {
+        let failures = self.trouble.as_ref().map_or(0, |trouble| trouble.failures) + 1;
+        let Timing { backoff_base, backoff_max, .. } = self.timing;
+        backoff::wait(backoff_base, backoff_max, failures, asked, fastrand::f64())
+    }
+
+    fn fail(&mut self, state: LaneState, reason: &str, wait: Duration) {
+        let was = self.trouble.as_ref().map(|trouble| trouble.state);
+        self.pause(state, wait);
+        if was == Some(state) {
+            return;
+        }
+        // Once when it begins, not at every try.
+        let meter = &*self.meter.name;
+        if state == LaneState::Held {
+            tracing::error!(meter, reason, "meter held: a person is needed");
+        } else {
+            tracing::warn!(meter, reason, "delivery failed, trying again");
+        }
+        self.sender.note(self.state(state, reason.to_owned()));
+    }
+
+    fn pause(&mut self, state: LaneState, wait: Duration) {
+        let failures = self.trouble.as_ref().map_or(0, |trouble| trouble.failures) + 1;
+        self.trouble = Some(Trouble { state, failures, again_at: Instant::now() + wait });
+    }
+
+    fn recover(&mut self) {
+        if let Some(trouble) = self.trouble.take() {
+            let (meter, failures) = (&*self.meter.name, trouble.failures);
+            tracing::info!(meter, failures, "delivery works again");
+            self.sender.note(self.state(LaneState::Running, String::new()));
+        }
+    }
+
+    fn state(&self, state: LaneState, reason: String) -> Settlement {
+        Settlement::Lane {
+            meter: Arc::clone(&self.meter.name),
+            state,
+            reason,
+            at: Timestamp::now(),
+        }
+    }
+
+    /// Whether a lane with nothing under way ends in `phase`.
+    fn is_over(&self, phase: Phase) -> bool {
+        let is_empty = self.waiting.is_empty() && self.is_exhausted;
+        match phase {
+            Phase::Run => false,
+            Phase::Finish => is_empty,
+            Phase::Hurry => is_empty || self.trouble.is_some(),
+            Phase::Halt | Phase::Abandon => true,
+        }
+    }
+}
+
+/// Waits for a phase after `phase`.
+async fn next_phase(changes: &mut watch::Receiver<Phase>, phase: Phase) {
+    if changes.wait_for(|now| *now > phase).await.is_err() {
+        // The agent outlives its lanes; without it there is nothing more to come.
+        std::future::pending::<()>().await;
+    }
+}

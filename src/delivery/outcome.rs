@@ -1,0 +1,198 @@
+//! From an answer to what happens next: a pure function.
+//!
+//! Whatever the bytes of an answer are, the outcome never loses a batch: what is not known to be
+//! delivered is sent again, now or after a person has looked.
+
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::mediation::answer::Words;
+
+/// Mediation's code for too many requests, whatever the status it comes with.
+const RATE_LIMITED: &str = "70002005";
+
+/// Mediation's code for events that it has already.
+const DUPLICATE_EVENT: &str = "70001204";
+
+/// What Mediation answered.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The `Retry-After` header.
+    pub retry_after: Option<String>,
+    /// The `ratelimit-reset` header.
+    pub rate_limit_reset: Option<String>,
+    /// The beginning of the body.
+    pub body: Vec<u8>,
+}
+
+/// What an answer means for a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Mediation has it.
+    Delivered,
+    /// The token was not accepted.
+    Unauthorized(String),
+    /// Not taken; it may be taken later.
+    Retry {
+        /// How long the server asked to wait, not capped.
+        after: Option<Duration>,
+        /// Whether the whole tenant is over its rate.
+        is_rate_limited: bool,
+        /// What was answered, in words.
+        reason: String,
+    },
+    /// Perhaps taken: the answer could not be read.
+    Unknown(String),
+    /// Not taken, and a person has to look.
+    Hold(String),
+}
+
+/// Decides what `answer`, read at `now`, means.
+pub fn of_answer(answer: &Answer, now: Timestamp) -> Outcome {
+    let words = Words::read(&answer.body);
+    let reason = format!("{} {words}", answer.status);
+    let is_rate_limited = answer.status == 429 || words.code.as_deref() == Some(RATE_LIMITED);
+    if is_rate_limited {
+        return Outcome::Retry { after: asked(answer, now), is_rate_limited, reason };
+    }
+    let is_duplicate = words.code.as_deref() == Some(DUPLICATE_EVENT);
+    match answer.status {
+        200..=299 if words.success != Some(false) || is_duplicate => Outcome::Delivered,
+        400 | 409 if is_duplicate => Outcome::Delivered,
+        401 => Outcome::Unauthorized(reason),
+        404 => Outcome::Hold(format!(
+            "{reason}; is the meter's global id right, and the path one of \
+             /meters/streaming/ingestion/{{meter}} and /usage/bulk/{{meter}}?"
+        )),
+        300..=399 => Outcome::Hold(format!("{reason}; redirects are not followed")),
+        408 | 425 | 500..=599 => {
+            Outcome::Retry { after: asked(answer, now), is_rate_limited, reason }
+        }
+        _ => Outcome::Hold(reason),
+    }
+}
+
+/// How long the server asks to wait.
+fn asked(answer: &Answer, now: Timestamp) -> Option<Duration> {
+    let retry_after = answer.retry_after.as_deref().and_then(|value| retry_after(value, now));
+    let reset = answer.rate_limit_reset.as_deref().and_then(longest_seconds);
+    retry_after.max(reset)
+}
+
+/// `Retry-After`: seconds, or a date of HTTP.
+fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
+    let value = value.trim();
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(value).ok()?;
+    let wait = date.as_millisecond().saturating_sub(now.as_millis());
+    Some(Duration::from_millis(u64::try_from(wait).unwrap_or(0)))
+}
+
+/// `ratelimit-reset`: seconds, or a list of them with parameters.
+fn longest_seconds(value: &str) -> Option<Duration> {
+    let seconds = |item: &str| item.split(';').next()?.trim().parse().ok();
+    value.split(',').filter_map(seconds).max().map(Duration::from_secs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_763_705_651_000);
+
+    fn outcome(status: u16, body: &str) -> Outcome {
+        of_answer(&Answer { status, body: body.into(), ..Answer::default() }, NOW)
+    }
+
+    fn name(outcome: &Outcome) -> &'static str {
+        match outcome {
+            Outcome::Delivered => "delivered",
+            Outcome::Unauthorized(_) => "unauthorized",
+            Outcome::Retry { is_rate_limited: true, .. } => "rate limited",
+            Outcome::Retry { .. } => "retry",
+            Outcome::Unknown(_) => "unknown",
+            Outcome::Hold(_) => "hold",
+        }
+    }
+
+    #[test]
+    fn every_status_has_its_outcome() {
+        let rows = [
+            (200, "", "delivered"),
+            (200, "{\"success\":true,\"message\":\"ok\"}", "delivered"),
+            (202, "<html>", "delivered"),
+            (200, "\u{1}\u{2}", "delivered"),
+            (200, "{\"success\":false,\"message\":\"no\"}", "hold"),
+            (200, "{\"success\":false,\"error\":{\"code\":70002005}}", "rate limited"),
+            (400, "{\"errors\":[{\"code\":\"70002005\",\"message\":\"\"}]}", "rate limited"),
+            (400, "{\"errors\":[{\"code\":\"70001204\",\"message\":\"\"}]}", "delivered"),
+            (409, "{\"error\":{\"code\":70001204}}", "delivered"),
+            (400, "{\"errors\":[{\"code\":\"70000000\",\"message\":\"\"}]}", "hold"),
+            (400, "", "hold"),
+            (401, "", "unauthorized"),
+            (403, "", "hold"),
+            (404, "", "hold"),
+            (408, "", "retry"),
+            (413, "", "hold"),
+            (418, "", "hold"),
+            (425, "", "retry"),
+            (429, "", "rate limited"),
+            (301, "", "hold"),
+            (500, "{\"reasons\":[{\"code\":\"1\",\"message\":\"\"}]}", "retry"),
+            (502, "", "retry"),
+            (503, "", "retry"),
+            (504, "", "retry"),
+            (599, "", "retry"),
+            (100, "", "hold"),
+        ];
+        for (status, body, expected) in rows {
+            assert_eq!(name(&outcome(status, body)), expected, "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn a_hold_says_what_was_answered() {
+        let body = r#"{"errors":[{"code":"70002103","message":"meter not existing"}]}"#;
+        let reason = "400 meter not existing (code 70002103)".to_owned();
+        assert_eq!(outcome(400, body), Outcome::Hold(reason));
+    }
+
+    #[test]
+    fn the_longer_of_both_waits_is_obeyed() {
+        let check = |retry_after: Option<&str>, reset: Option<&str>, expected: Option<u64>| {
+            let answer = Answer {
+                status: 429,
+                retry_after: retry_after.map(Into::into),
+                rate_limit_reset: reset.map(Into::into),
+                body: Vec::new(),
+            };
+            let after = match of_answer(&answer, NOW) {
+                Outcome::Retry { after, .. } => after,
+                _ => None,
+            };
+            assert_eq!(after, expected.map(Duration::from_secs), "{retry_after:?} {reset:?}");
+        };
+        check(None, None, None);
+        check(Some("7"), None, Some(7));
+        check(Some(" 7 "), Some("20"), Some(20));
+        check(Some("30"), Some("20;w=60, 25;w=3600"), Some(30));
+        check(Some("Fri, 21 Nov 2025 06:14:41 GMT"), None, Some(30));
+        check(Some("Fri, 21 Nov 2025 06:00:00 GMT"), None, Some(0));
+        check(Some("soon"), Some("x"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_answers_do_no_harm(
+            status: u16, body: Vec<u8>, retry_after: Option<String>, reset: Option<String>,
+        ) {
+            let answer = Answer { status, retry_after, rate_limit_reset: reset, body };
+            let _ = of_answer(&answer, NOW);
+        }
+    }
+}

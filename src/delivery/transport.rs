@@ -1,0 +1,201 @@
+//! One HTTP exchange: the only home of the HTTP client.
+//!
+//! Tells apart what never left, what was answered, and what left without a readable answer. An
+//! answer is read to a bound; it is not decompressed and no redirect is followed.
+
+use std::error::Error as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::header::{
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+};
+use reqwest::{Certificate, Client, Identity, Proxy, redirect, retry};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::Settings;
+use super::outcome::Answer;
+
+/// How many bytes of an answer's body are read.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// How long an idle connection is kept: less than the minute after which load balancers close it.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
+
+/// The client cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A certificate or key file cannot be read.
+    #[error("{path}: {source}")]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A certificate, key or proxy is not one.
+    #[error("{what}: {source}")]
+    Refused {
+        /// What was looked at.
+        what: String,
+        /// What the client said.
+        source: reqwest::Error,
+    },
+    /// An id that cannot be a header value.
+    #[error("{0} holds characters that no header may hold")]
+    Header(&'static str),
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// Nothing was sent: name look-up, connecting or TLS failed.
+    NotSent(String),
+    /// The request, or some of it, left.
+    Unanswered(String),
+}
+
+/// Exchanges requests for answers.
+#[derive(Debug)]
+pub struct Transport {
+    client: Client,
+    headers: HeaderMap,
+}
+
+impl Transport {
+    /// A client after `settings`; `has_tls` is false when every URL is plain.
+    pub fn new(settings: &Settings, has_tls: bool) -> Result<Self, Error> {
+        // Fails when a provider is there already, and that is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut client = Client::builder()
+            .http1_only()
+            .redirect(redirect::Policy::none())
+            // Repeats are the lane's business: it counts and records them.
+            .retry(retry::never())
+            .connect_timeout(settings.connect_timeout)
+            .timeout(settings.request_timeout)
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .user_agent(concat!("meterd/", env!("CARGO_PKG_VERSION")));
+        if !has_tls {
+            // Nothing is to be verified, so the system's roots need not be there or read.
+            client = client.tls_certs_only([]);
+        }
+        if let Some(path) = &settings.ca_file {
+            let roots = Certificate::from_pem_bundle(&read(path)?);
+            client = client.tls_certs_merge(roots.map_err(|source| refused(path, source))?);
+        }
+        if let Some((chain, key)) = &settings.client_identity {
+            let mut pem = read(chain)?;
+            pem.push(b'\n');
+            pem.extend(read(key)?);
+            client =
+                client.identity(Identity::from_pem(&pem).map_err(|source| refused(key, source))?);
+        }
+        if let Some(proxy) = &settings.proxy {
+            let refused = |source| Error::Refused { what: "mediation.proxy".into(), source };
+            client = client.proxy(Proxy::all(proxy).map_err(refused)?);
+        }
+        let client = client
+            .build()
+            .map_err(|source| Error::Refused { what: "the HTTP client".into(), source })?;
+        Ok(Self { client, headers: headers(settings)? })
+    }
+
+    /// Posts a gzipped body of events.
+    pub async fn post_events(
+        &self,
+        url: &str,
+        body: Bytes,
+        track_id: &str,
+        token: Option<&SecretString>,
+    ) -> Result<Answer, Failure> {
+        let mut headers = self.headers.clone();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        let track_id = HeaderValue::from_str(track_id);
+        headers.insert(
+            HeaderName::from_static("zuora-track-id"),
+            track_id.map_err(|error| Failure::NotSent(error.to_string()))?,
+        );
+        if let Some(token) = token {
+            let value = HeaderValue::from_str(&format!("Bearer {}", token.expose_secret()));
+            let mut value = value.map_err(|_| {
+                Failure::NotSent("the token holds characters that no header may hold".into())
+            })?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
+        answer(self.client.post(url).headers(headers).body(body)).await
+    }
+
+    /// Asks for a token by client credentials.
+    pub async fn post_form(&self, url: &str, form: String) -> Result<Answer, Failure> {
+        let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
+        answer(self.client.post(url).header(CONTENT_TYPE, kind).body(form)).await
+    }
+}
+
+async fn answer(request: reqwest::RequestBuilder) -> Result<Answer, Failure> {
+    let mut response = request.send().await.map_err(|error| {
+        if error.is_connect() || error.is_builder() {
+            Failure::NotSent(describe(&error))
+        } else {
+            Failure::Unanswered(describe(&error))
+        }
+    })?;
+    let text = |name: HeaderName| {
+        response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+    };
+    let mut answer = Answer {
+        status: response.status().as_u16(),
+        retry_after: text(RETRY_AFTER),
+        rate_limit_reset: text(HeaderName::from_static("ratelimit-reset")),
+        body: Vec::new(),
+    };
+    // The status was read; a body that breaks off only says less.
+    while let Ok(Some(piece)) = response.chunk().await {
+        let room = ANSWER_BYTES_MAX - answer.body.len();
+        answer.body.extend_from_slice(piece.get(..room).unwrap_or(&piece));
+        if piece.len() >= room {
+            break;
+        }
+    }
+    Ok(answer)
+}
+
+/// The whole chain of an error, without the URL.
+fn describe(error: &reqwest::Error) -> String {
+    let mut text = match error {
+        _ if error.is_timeout() => "timed out".to_owned(),
+        _ if error.is_connect() => "cannot connect".to_owned(),
+        _ => "broke off".to_owned(),
+    };
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+fn headers(settings: &Settings) -> Result<HeaderMap, Error> {
+    let mut headers = HeaderMap::new();
+    let named = [
+        ("zuora-entity-ids", &settings.entity_ids, "mediation.entity_ids"),
+        ("zuora-org-ids", &settings.org_ids, "mediation.org_ids"),
+    ];
+    for (name, value, key) in named.into_iter().filter(|(_, value, _)| !value.is_empty()) {
+        let value = HeaderValue::from_str(value).map_err(|_| Error::Header(key))?;
+        headers.insert(HeaderName::from_static(name), value);
+    }
+    Ok(headers)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    std::fs::read(path).map_err(|source| Error::Unreadable { path: path.to_owned(), source })
+}
+
+fn refused(path: &Path, source: reqwest::Error) -> Error {
+    Error::Refused { what: path.display().to_string(), source }
+}
