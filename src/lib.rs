@@ -15,3 +15,4 @@ pub mod source;
 pub mod stop;
 pub mod store;
 pub mod telemetry;
+pub mod units;
