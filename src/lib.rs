@@ -2,6 +2,7 @@
 pub mod agent;
 pub mod chunk;
 pub mod clock;
+pub mod config;
 pub mod dead_letter;
 pub mod delivery;
 pub mod group;
