@@ -15,6 +15,7 @@ mod reader;
 mod resolve;
 #[cfg(test)]
 mod tests;
+mod value;
 
 use std::collections::{BTreeSet, HashMap};
 use std::io::{ErrorKind, Read};
@@ -269,13 +270,17 @@ fn parse(text: &str, format: Format, name: &str) -> Result<Map<String, Value>, E
         Format::Json => FileFormat::Json,
     };
     language.parse(None, text).map_err(|error| {
-        // This error of the config crate would repeat the whole text of the document.
-        let said = if error.is::<::config::ConfigError>() {
-            "the document is not a table of sections".to_owned()
+        // Errors without a place are about values, and some repeat them or the whole text.
+        let (position, message) = if error.is::<Box<::config::ConfigError>>() {
+            (None, String::new())
         } else {
-            error.to_string()
+            without_excerpt(&error.to_string())
         };
-        let (position, message) = without_excerpt(&said);
+        let message = match (position, error.downcast_ref::<std::num::ParseIntError>()) {
+            (Some(_), _) => message,
+            (None, Some(number)) => number.to_string(),
+            (None, None) => "the document is not a table of sections".to_owned(),
+        };
         let place = position.map_or_else(String::new, |(line, column)| format!(":{line}:{column}"));
         Error::Syntax { place: format!("{name}{place}"), message }
     })

@@ -161,7 +161,8 @@ impl fmt::Display for Period {
         let mut rest = self.0;
         for (name, unit) in PERIODS {
             if rest >= unit {
-                parts.push_str(&format!("{}{name}", rest / unit));
+                parts.push_str(&(rest / unit).to_string());
+                parts.push_str(name);
                 rest %= unit;
             }
         }

@@ -17,6 +17,7 @@ use secrecy::SecretString;
 
 use super::environment;
 use super::problem::{Notes, nearest, quoted};
+use super::value::{kind_of, shown_value, whole};
 use crate::units::{ByteSize, Period};
 
 /// One section.
@@ -29,6 +30,7 @@ pub(super) struct Reader<'a> {
     table: Option<&'a Map<String, Value>>,
     notes: &'a Notes,
     asked: RefCell<BTreeSet<&'static str>>,
+    unsupported: RefCell<BTreeSet<&'static str>>,
 }
 
 impl<'a> Reader<'a> {
@@ -43,7 +45,14 @@ impl<'a> Reader<'a> {
         table: Option<&'a Map<String, Value>>,
         notes: &'a Notes,
     ) -> Self {
-        Self { path, pattern, table, notes, asked: RefCell::default() }
+        Self {
+            path,
+            pattern,
+            table,
+            notes,
+            asked: RefCell::default(),
+            unsupported: RefCell::default(),
+        }
     }
 
     /// Where problems go.
@@ -73,7 +82,7 @@ impl<'a> Reader<'a> {
 
     /// Notes that `key` is there and should not be.
     pub(super) fn unsupported(&self, key: &'static str, instead: &str) {
-        self.asked.borrow_mut().insert(key);
+        self.unsupported.borrow_mut().insert(key);
         if self.table.is_some_and(|table| table.contains_key(key)) {
             self.notes.problem(
                 self.key(key),
@@ -133,12 +142,11 @@ impl<'a> Reader<'a> {
     /// A text.
     pub(super) fn text(&self, key: &'static str) -> Option<String> {
         let value = self.value(key)?;
-        match &value.kind {
-            ValueKind::String(text) => Some(text.clone()),
-            _ => {
-                self.wrong(key, value, "a text in quotes");
-                None
-            }
+        if let ValueKind::String(text) = &value.kind {
+            Some(text.clone())
+        } else {
+            self.wrong(key, value, "a text in quotes");
+            None
         }
     }
 
@@ -166,12 +174,11 @@ impl<'a> Reader<'a> {
     /// A secret; its value is never repeated.
     pub(super) fn secret(&self, key: &'static str) -> Option<SecretString> {
         let value = self.value(key)?;
-        match &value.kind {
-            ValueKind::String(text) => Some(text.clone().into()),
-            _ => {
-                self.notes.problem(self.key(key), kind_of(value), "a text in quotes");
-                None
-            }
+        if let ValueKind::String(text) = &value.kind {
+            Some(text.clone().into())
+        } else {
+            self.notes.problem(self.key(key), kind_of(value), "a text in quotes");
+            None
         }
     }
 
@@ -188,9 +195,10 @@ impl<'a> Reader<'a> {
                 Some(text.split(',').map(|part| part.trim().to_owned()).collect())
             }
             ValueKind::Array(list) => {
-                let text = |(index, item): (usize, &Value)| match &item.kind {
-                    ValueKind::String(text) => Some(text.clone()),
-                    _ => {
+                let text = |(index, item): (usize, &Value)| {
+                    if let ValueKind::String(text) = &item.kind {
+                        Some(text.clone())
+                    } else {
                         let key = format!("{}[{index}]", self.key(key));
                         self.notes.problem(key, shown_value(item), "a text in quotes");
                         None
@@ -285,9 +293,9 @@ impl<'a> Reader<'a> {
 
     /// Reports every key of this section that was not asked for.
     pub(super) fn finish(self) {
-        let asked = self.asked.borrow();
+        let (asked, unsupported) = (self.asked.borrow(), self.unsupported.borrow());
         for (key, value) in self.table.into_iter().flatten() {
-            if asked.contains(key.as_str()) {
+            if asked.contains(key.as_str()) || unsupported.contains(key.as_str()) {
                 continue;
             }
             let known = asked.iter().copied();
@@ -316,13 +324,12 @@ impl<'a> Reader<'a> {
     }
 
     fn table_of(&self, path: &str, value: &'a Value) -> Option<&'a Map<String, Value>> {
-        match &value.kind {
-            ValueKind::Table(table) => Some(table),
-            _ => {
-                let expected = format!("a table, [{path}]");
-                self.notes.problem(path, kind_of(value), expected);
-                None
-            }
+        if let ValueKind::Table(table) = &value.kind {
+            Some(table)
+        } else {
+            let expected = format!("a table, [{path}]");
+            self.notes.problem(path, kind_of(value), expected);
+            None
         }
     }
 
@@ -364,37 +371,4 @@ impl<'a> Reader<'a> {
 
 fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
-}
-
-fn whole(value: &Value) -> Option<u64> {
-    match &value.kind {
-        ValueKind::I64(number) => u64::try_from(*number).ok(),
-        ValueKind::I128(number) => u64::try_from(*number).ok(),
-        ValueKind::U64(number) => Some(*number),
-        ValueKind::U128(number) => u64::try_from(*number).ok(),
-        _ => None,
-    }
-}
-
-/// A single value as it was typed; of lists and tables only what they are.
-fn shown_value(value: &Value) -> String {
-    match &value.kind {
-        ValueKind::String(text) => quoted(text),
-        ValueKind::Table(_) | ValueKind::Array(_) | ValueKind::Nil => kind_of(value).to_owned(),
-        number_or_boolean => number_or_boolean.to_string(),
-    }
-}
-
-fn kind_of(value: &Value) -> &'static str {
-    match &value.kind {
-        ValueKind::Nil => "nothing",
-        ValueKind::Boolean(_) => "true or false",
-        ValueKind::Float(_) => "a number with a fraction",
-        ValueKind::String(_) => "a text",
-        ValueKind::Table(_) => "a table",
-        ValueKind::Array(_) => "a list",
-        ValueKind::I64(_) | ValueKind::I128(_) | ValueKind::U64(_) | ValueKind::U128(_) => {
-            "a whole number"
-        }
-    }
 }

@@ -55,7 +55,7 @@ pub(super) fn resolve(raw: Raw, around: &Surroundings<'_>, notes: &Notes) -> age
     let limits = limits(&mediation.limits);
     let base_url = endpoint::base_url(&mediation, &meters, notes);
     let meters: Vec<_> = meters
-        .into_iter()
+        .iter()
         .map(|typed| meter::resolve(typed, base_url.as_ref(), &mediation, limits, around, notes))
         .collect();
     if meters.is_empty() && !notes.is_bad("meters") {

@@ -111,7 +111,10 @@ impl Field {
             FieldType::Any,
         ]
         .map(|kind| (kind.name(), kind));
-        for (key, expected) in [("name", "the key of the field in the event"), ("type", "a type")] {
+        for (key, expected) in [
+            ("name", "the key of the field in the event"),
+            ("type", "one of string, number, integer, boolean, datetime, any"),
+        ] {
             if !reader.is_set(key) {
                 reader.missing(key, expected);
             }

@@ -20,21 +20,18 @@ pub(super) fn base_url(
     let for_token =
         auth.token_url.is_none() && (auth.client_id.is_some() || auth.client_secret.is_set());
     let needed = for_token || meters.iter().any(|meter| meter.global_id.is_some());
-    match &mediation.base_url {
-        Some(typed) => {
-            let url = parse(BASE, typed, notes)?;
-            if url.query().is_some() {
-                notes.problem(BASE, shown(typed), "a URL without a query");
-            }
-            Some(url)
+    if let Some(typed) = &mediation.base_url {
+        let url = parse(BASE, typed, notes)?;
+        if url.query().is_some() {
+            notes.problem(BASE, shown(typed), "a URL without a query");
         }
-        None => {
-            if needed && !notes.is_bad(BASE) {
-                let expected = "the URL of your data center, such as https://rest.zuora.com";
-                notes.problem(BASE, "nothing", expected);
-            }
-            None
+        Some(url)
+    } else {
+        if needed && !notes.is_bad(BASE) {
+            let expected = "the URL of your data center, such as https://rest.zuora.com";
+            notes.problem(BASE, "nothing", expected);
         }
+        None
     }
 }
 

@@ -23,12 +23,12 @@ pub(super) enum Error {
 /// `warn`.
 pub(super) fn fields(text: &str, mut warn: impl FnMut(String)) -> Result<Vec<Field>, Error> {
     let document: Value = serde_json::from_str(text).map_err(Error::Syntax)?;
-    let (schema, properties) = find(&document, &mut warn).ok_or(Error::NoProperties)?;
+    let schema = find(&document, &mut warn).ok_or(Error::NoProperties)?;
     let mut required: BTreeSet<&str> = BTreeSet::new();
     let listed = schema.get("required").and_then(Value::as_array);
     required.extend(listed.into_iter().flatten().filter_map(Value::as_str));
     let mut fields: Vec<(u64, Field)> = Vec::new();
-    for (name, property) in properties {
+    for (name, property) in properties(schema).into_iter().flatten() {
         let order = property.get("order").and_then(Value::as_u64).unwrap_or(u64::MAX);
         let kind = kind(property).unwrap_or_else(|unknown| {
             warn(format!("field {name:?} has the unknown type {unknown}: any value is accepted"));
@@ -47,14 +47,11 @@ pub(super) fn fields(text: &str, mut warn: impl FnMut(String)) -> Result<Vec<Fie
     Ok(fields.into_iter().map(|(_, field)| field).collect())
 }
 
-/// The schema and its properties: here, in the list of schemas, or one level further in.
-fn find<'a>(
-    document: &'a Value,
-    warn: &mut impl FnMut(String),
-) -> Option<(&'a Map<String, Value>, &'a Map<String, Value>)> {
+/// The object with properties: this, in the list of schemas, or one level further in.
+fn find<'a>(document: &'a Value, warn: &mut impl FnMut(String)) -> Option<&'a Map<String, Value>> {
     let object = document.as_object()?;
-    if let Some(properties) = object.get("properties").and_then(Value::as_object) {
-        return Some((object, properties));
+    if properties(object).is_some() {
+        return Some(object);
     }
     if let Some(schemas) = object.get("schemas").and_then(Value::as_array) {
         if schemas.len() > 1 {
@@ -63,6 +60,10 @@ fn find<'a>(
         return find(schemas.first()?, warn);
     }
     ["schema", "data"].into_iter().find_map(|key| find(object.get(key)?, warn))
+}
+
+fn properties(schema: &Map<String, Value>) -> Option<&Map<String, Value>> {
+    schema.get("properties").and_then(Value::as_object)
 }
 
 /// The type of a property, or the name that is not known.

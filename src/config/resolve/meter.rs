@@ -17,7 +17,7 @@ const EXPORT_BYTES_MAX: u64 = 16 << 20;
 
 /// Resolves one meter.
 pub(super) fn resolve(
-    typed: raw::Meter,
+    typed: &raw::Meter,
     base_url: Option<&Url>,
     mediation: &raw::Mediation,
     limits: Limits,
