@@ -242,6 +242,35 @@ fn the_schema_is_listed_or_in_a_file_beside_the_configuration() -> Tested {
     Ok(())
 }
 
+#[test]
+fn a_file_is_read_by_its_ending_only() -> Tested {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("meterd.conf");
+    std::fs::write(&file, LEAST)?;
+    let refused = load(LoadFor::Run, Some(&file), std::iter::empty());
+    assert!(matches!(refused, Err(Error::Ending { path }) if path == file));
+    let missing = folder.path().join("meterd.toml");
+    let refused = load(LoadFor::Run, Some(&missing), std::iter::empty());
+    assert!(matches!(refused, Err(Error::Unreadable { path, .. }) if path == missing));
+    Ok(())
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_damage_to_a_file_is_a_crash(from in 0_usize..9_000, length in 0_usize..200, put in ".{0,4}") {
+        let full = example_in_full();
+        let damaged: String = full
+            .chars()
+            .take(from)
+            .chain(put.chars())
+            .chain(full.chars().skip(from + length))
+            .collect();
+        // Good or refused: what counts is that it answers.
+        let _ = load_text(&damaged);
+        let _ = load_str(LoadFor::Send, &put, Format::Json, std::iter::empty());
+    }
+}
+
 /// The file that is shipped.
 const EXAMPLE: &str = include_str!("../../config/meterd.toml");
 
