@@ -1,8 +1,10 @@
 //! meterd
 pub mod agent;
 pub mod chunk;
+pub mod cli;
 pub mod clock;
 pub mod committer;
+pub mod config;
 pub mod dead_letter;
 pub mod delivery;
 pub mod group;
@@ -17,3 +19,4 @@ pub mod source;
 pub mod stop;
 pub mod store;
 pub mod telemetry;
+pub mod units;

@@ -1,0 +1,3 @@
+//! The commands of the program: what each takes, does, prints, and how it exits.
+
+pub mod check;

@@ -1,0 +1,146 @@
+//! `[meters.NAME]` as it may be typed.
+
+use std::path::PathBuf;
+
+use super::super::reader::Reader;
+use crate::meter::UnknownFields;
+use crate::schema::FieldType;
+
+/// `[meters.NAME]`.
+#[derive(Debug)]
+pub(in super::super) struct Meter {
+    pub(in super::super) name: String,
+    /// The whole key of the section.
+    pub(in super::super) key: String,
+    pub(in super::super) global_id: Option<String>,
+    pub(in super::super) upload_url: Option<String>,
+    pub(in super::super) event_id_field: Option<String>,
+    pub(in super::super) unknown_fields: UnknownFields,
+    pub(in super::super) schema: Schema,
+}
+
+/// `[meters.NAME.schema]`.
+#[derive(Debug)]
+pub(in super::super) enum Schema {
+    /// Not there, or wrong in itself.
+    Default,
+    /// The exported meter in this file.
+    File(PathBuf),
+    /// As listed.
+    Fields(Vec<Field>),
+}
+
+/// One of `[[meters.NAME.schema.fields]]`.
+#[derive(Debug)]
+pub(in super::super) struct Field {
+    pub(in super::super) name: String,
+    pub(in super::super) kind: FieldType,
+    pub(in super::super) required: bool,
+}
+
+impl Meter {
+    pub(super) fn read(name: String, reader: Reader<'_>) -> Self {
+        reader.unsupported("event_age_max", "the key to be left out");
+        reader.unsupported("event_ahead_max", "the key to be left out");
+        // Both are for the meter APIs. They are checked here and not used by delivery.
+        reader.integer("id", 1..=u64::MAX);
+        reader.text("version");
+        if reader.is_set("global_id") && reader.is_set("upload_url") {
+            reader.notes().problem(
+                reader.key("upload_url"),
+                "both upload_url and global_id",
+                "one of the two",
+            );
+        } else if !reader.is_set("global_id") && !reader.is_set("upload_url") {
+            reader.missing("global_id", "the meter's global id, or its upload_url instead");
+        }
+        let unknown_fields = [
+            ("keep", UnknownFields::Keep),
+            ("drop", UnknownFields::Drop),
+            ("reject", UnknownFields::Reject),
+        ];
+        let meter = Self {
+            name,
+            key: reader.path().to_owned(),
+            global_id: reader.text_that("global_id", global_id),
+            upload_url: reader.text("upload_url"),
+            event_id_field: reader.text_that("event_id_field", field_name),
+            unknown_fields: reader.choice("unknown_fields", &unknown_fields).unwrap_or_default(),
+            schema: Schema::read(reader.section("schema")),
+        };
+        reader.finish();
+        meter
+    }
+}
+
+impl Schema {
+    fn read(reader: Reader<'_>) -> Self {
+        if !reader.is_there() {
+            return Self::Default;
+        }
+        reader.unsupported("from", "file, with the path of the exported meter");
+        let file = reader.file("file");
+        let listed = reader.listed("fields");
+        if file.is_some() && listed.is_some() {
+            reader.notes().problem(reader.path(), "both file and fields", "one of the two");
+        } else if file.is_none() && listed.is_none() && !reader.notes().is_bad(&reader.key("from"))
+        {
+            let expected = "fields, or file; without the section the documented four fields";
+            reader.notes().problem(reader.path(), "neither file nor fields", expected);
+        }
+        let fields = listed.map(|fields| fields.into_iter().filter_map(Field::read).collect());
+        let schema = match (file, fields) {
+            (Some(file), None) => Self::File(file),
+            (None, Some(fields)) => Self::Fields(fields),
+            _ => Self::Default,
+        };
+        reader.finish();
+        schema
+    }
+}
+
+impl Field {
+    fn read(reader: Reader<'_>) -> Option<Self> {
+        reader.unsupported("format", "the key to be left out: times go out as they came");
+        let types = [
+            FieldType::String,
+            FieldType::Number,
+            FieldType::Integer,
+            FieldType::Boolean,
+            FieldType::DateTime,
+            FieldType::Any,
+        ]
+        .map(|kind| (kind.name(), kind));
+        for (key, expected) in [
+            ("name", "the key of the field in the event"),
+            ("type", "one of string, number, integer, boolean, datetime, any"),
+        ] {
+            if !reader.is_set(key) {
+                reader.missing(key, expected);
+            }
+        }
+        let name = reader.text_that("name", field_name);
+        let kind = reader.choice("type", &types);
+        let required = reader.boolean("required").unwrap_or(false);
+        reader.finish();
+        Some(Self { name: name?, kind: kind?, required })
+    }
+}
+
+fn global_id(text: &str) -> Result<(), String> {
+    // Dots alone would be taken for a step in the path.
+    let plain = text.chars().all(|c| c.is_ascii_graphic()) && text.len() <= 256;
+    if plain && text.chars().any(|c| c.is_ascii_alphanumeric()) {
+        Ok(())
+    } else {
+        Err("the global id as Mediation shows it".to_owned())
+    }
+}
+
+fn field_name(text: &str) -> Result<(), String> {
+    if text.len() <= 256 && !text.chars().any(char::is_control) {
+        Ok(())
+    } else {
+        Err("a field name of at most 256 bytes without control characters".to_owned())
+    }
+}

@@ -1,0 +1,129 @@
+//! `[sources.NAME]` as it may be typed.
+
+use std::net::SocketAddr;
+
+use super::super::reader::Reader;
+use super::{DAY, HOUR, MILLISECOND, MINUTE, SECOND};
+use crate::source::file::ReadFrom;
+use crate::source::{file, stdin, tcp};
+
+/// What `line_bytes_max` is unless a request holds less.
+pub(in super::super) const LINE_BYTES_MAX: usize = 256 << 10;
+
+/// `[sources.NAME]`.
+#[derive(Debug)]
+pub(in super::super) struct Source {
+    pub(in super::super) name: String,
+    /// The whole key of the section.
+    pub(in super::super) key: String,
+    pub(in super::super) meter: Option<String>,
+    /// The default depends on the meter.
+    pub(in super::super) line_bytes_max: Option<usize>,
+    /// None: wrong or missing, and noted.
+    pub(in super::super) kind: Option<Kind>,
+}
+
+/// The settings by `type`, complete but for `line_bytes_max`.
+#[derive(Debug)]
+pub(in super::super) enum Kind {
+    File(file::Settings),
+    Stdin(stdin::Settings),
+    Tcp(tcp::Settings),
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Type {
+    File,
+    Stdin,
+    Tcp,
+}
+
+impl Source {
+    pub(super) fn read(name: String, reader: Reader<'_>) -> Self {
+        for key in ["format", "select", "on_unparsable", "fields"] {
+            reader.unsupported(key, "the key to be left out: every line is an event in JSON");
+        }
+        if !reader.is_set("meter") {
+            reader.missing("meter", "the name of one of the meters");
+        }
+        let line_bytes_max = reader.size("line_bytes_max", 1..=64 << 20);
+        let types = [("file", Type::File), ("stdin", Type::Stdin), ("tcp", Type::Tcp)];
+        if !reader.is_set("type") {
+            reader.missing("type", "one of \"file\", \"stdin\", \"tcp\"");
+        }
+        let chosen = reader.choice("type", &types);
+        let kind = match chosen {
+            Some(Type::File) => Some(Kind::File(read_file(&reader))),
+            Some(Type::Stdin) => {
+                Some(Kind::Stdin(stdin::Settings { line_bytes_max: LINE_BYTES_MAX }))
+            }
+            Some(Type::Tcp) => read_tcp(&reader).map(Kind::Tcp),
+            None => None,
+        };
+        let source = Self {
+            name,
+            key: reader.path().to_owned(),
+            meter: reader.text("meter"),
+            line_bytes_max: line_bytes_max.and_then(|bytes| usize::try_from(bytes).ok()),
+            kind,
+        };
+        // Without a type nobody knows which keys are unknown.
+        if chosen.is_some() {
+            reader.finish();
+        }
+        source
+    }
+}
+
+fn read_file(reader: &Reader<'_>) -> file::Settings {
+    let patterns = |key| {
+        let patterns = reader.texts(key).unwrap_or_default();
+        for (index, pattern) in patterns.iter().enumerate() {
+            check_pattern(reader, &format!("{key}[{index}]"), pattern);
+        }
+        patterns
+    };
+    let paths = patterns("paths");
+    if paths.is_empty() && !reader.notes().is_bad(&reader.key("paths")) {
+        reader.missing("paths", "at least one path or pattern, such as \"/var/log/app/*.jsonl\"");
+    }
+    let from = [("beginning", ReadFrom::Beginning), ("end", ReadFrom::End)];
+    let open_files_max = reader.integer("open_files_max", 1..=1 << 20);
+    file::Settings {
+        paths,
+        exclude: patterns("exclude"),
+        read_from: reader.choice("read_from", &from).unwrap_or_default(),
+        line_bytes_max: LINE_BYTES_MAX,
+        poll_interval: reader.duration("poll_interval", MILLISECOND..=HOUR).unwrap_or(SECOND),
+        open_files_max: open_files_max.and_then(|n| usize::try_from(n).ok()).unwrap_or(512),
+    }
+}
+
+fn check_pattern(reader: &Reader<'_>, key: &str, pattern: &str) {
+    let found = super::super::problem::quoted(pattern);
+    if pattern.is_empty() {
+        reader.notes().problem(reader.key(key), found, "a path or pattern");
+    } else if let Err(error) = glob::Pattern::new(pattern) {
+        let expected = format!("a valid pattern: {} at character {}", error.msg, error.pos + 1);
+        reader.notes().problem(reader.key(key), found, expected);
+    }
+}
+
+fn read_tcp(reader: &Reader<'_>) -> Option<tcp::Settings> {
+    const EXPECTED: &str = "an address and port, such as \"127.0.0.1:9170\"";
+    if !reader.is_set("listen") {
+        reader.missing("listen", EXPECTED);
+    }
+    let listen = reader.text_that("listen", |text| match text.parse::<SocketAddr>() {
+        Ok(_) => Ok(()),
+        Err(_) => Err(EXPECTED.to_owned()),
+    });
+    let connections_max = reader.integer("connections_max", 1..=1 << 20);
+    let idle_timeout = reader.duration("idle_timeout", MILLISECOND..=DAY * 7);
+    Some(tcp::Settings {
+        listen: listen?.parse().ok()?,
+        connections_max: connections_max.and_then(|n| usize::try_from(n).ok()).unwrap_or(1000),
+        idle_timeout: idle_timeout.unwrap_or(MINUTE * 5),
+        line_bytes_max: LINE_BYTES_MAX,
+    })
+}

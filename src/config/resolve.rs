@@ -1,0 +1,214 @@
+//! What a configuration means: values checked against each other and against the files they
+//! name, defaults that depend on other values, and the settings of every part.
+//!
+//! It always answers settings. When `notes` has problems they are worth nothing.
+
+mod credentials;
+mod endpoint;
+mod export;
+mod file;
+mod meter;
+mod source;
+
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::LoadFor;
+use super::problem::Notes;
+use super::raw::{self, Raw};
+use crate::meter::{Limits, Meter};
+use crate::units::{ByteSize, Period};
+use crate::{agent, delivery, pack, store};
+
+/// Bytes under way between sources and store, unless one request may hold more.
+const INTAKE_BYTES_MAX: u64 = 16 << 20;
+/// So many full requests must fit between sources and store: one being read, one waiting, one
+/// being packed, one being committed. Fewer would make stages wait for each other.
+const INTAKE_REQUESTS_MIN: u64 = 4;
+
+/// The server gives up on a request after so many seconds.
+const SERVER_TIMEOUT_SECONDS: u64 = 120;
+
+/// What a configuration depends on beside its text.
+#[derive(Debug)]
+pub(super) struct Surroundings<'a> {
+    pub(super) purpose: LoadFor,
+    /// Relative names of files are looked up here; none: the working directory.
+    pub(super) directory: Option<&'a Path>,
+    /// Whether everybody may read the configuration file.
+    pub(super) readable_by_others: bool,
+    /// `$STATE_DIRECTORY`, as systemd sets it.
+    pub(super) state_directory: Option<&'a str>,
+}
+
+impl Surroundings<'_> {
+    /// The place of a file that the configuration names.
+    fn locate(&self, file: &Path) -> PathBuf {
+        self.directory.map_or_else(|| file.to_owned(), |directory| directory.join(file))
+    }
+}
+
+/// Resolves the whole document.
+pub(super) fn resolve(raw: Raw, around: &Surroundings<'_>, notes: &Notes) -> agent::Settings {
+    let Raw { agent, mediation, store, batch, delivery, log: _, meters, sources } = raw;
+    let limits = limits(&mediation.limits);
+    let base_url = endpoint::base_url(&mediation, &meters, notes);
+    let meters: Vec<_> = meters
+        .iter()
+        .map(|typed| meter::resolve(typed, base_url.as_ref(), &mediation, limits, around, notes))
+        .collect();
+    if meters.is_empty() && !notes.is_bad("meters") {
+        notes.problem("meters", "nothing", "at least one section [meters.NAME]");
+    }
+    let mut sources = source::resolve(sources, &meters, limits.payload_bytes_max, notes);
+    match around.purpose {
+        LoadFor::Run if sources.is_empty() && !notes.is_bad("sources") => {
+            notes.problem("sources", "nothing", "at least one section [sources.NAME]");
+        }
+        LoadFor::Run => {}
+        LoadFor::Send => sources.clear(),
+    }
+    let state_dir = agent.state_dir.clone().unwrap_or_else(|| default_state_dir(around));
+    agent::Settings {
+        name: agent.name.clone().unwrap_or_else(host_name).into(),
+        shutdown_grace: agent.shutdown_grace,
+        intake_bytes_max: intake_bytes_max(&agent, &mediation.limits, notes),
+        store: store::Settings {
+            directory: state_dir,
+            bytes_max: store.bytes_max,
+            receipts_keep: store.receipts_keep,
+        },
+        pack: pack::Settings {
+            linger_max: batch.linger_max,
+            compression_level: batch.compression_level,
+            workers: workers(batch.workers),
+        },
+        delivery: resolve_delivery(mediation, &delivery, base_url.as_ref(), &meters, around, notes),
+        meters,
+        sources,
+    }
+}
+
+fn resolve_delivery(
+    mediation: raw::Mediation,
+    waits: &raw::Delivery,
+    base_url: Option<&url::Url>,
+    meters: &[Arc<Meter>],
+    around: &Surroundings<'_>,
+    notes: &Notes,
+) -> delivery::Settings {
+    if waits.backoff_base > waits.backoff_max {
+        let expected = format!("at most backoff_max, {}", Period::new(waits.backoff_max));
+        notes.problem(
+            "delivery.backoff_base",
+            Period::new(waits.backoff_base).to_string(),
+            expected,
+        );
+    }
+    let (connect, request) = (mediation.connect_timeout, mediation.request_timeout);
+    if connect > request {
+        let expected = format!("at most request_timeout, {}", Period::new(request));
+        notes.problem("mediation.connect_timeout", Period::new(connect).to_string(), expected);
+    }
+    let remote = !endpoint::all_loopback(base_url, meters);
+    if remote && request.as_secs() <= SERVER_TIMEOUT_SECONDS {
+        let message = "not above the server's own 120s: a slow success becomes an unknown outcome";
+        notes.warning("mediation.request_timeout", message);
+    }
+    let ca_file = mediation.ca_file.as_deref();
+    let proxy = mediation.proxy.as_deref();
+    delivery::Settings {
+        credentials: credentials::resolve(mediation.auth, base_url, remote, around, notes),
+        entity_ids: mediation.entity_ids,
+        org_ids: mediation.org_ids,
+        connect_timeout: connect,
+        request_timeout: request,
+        ca_file: ca_file.map(|file| file::readable("mediation.ca_file", file, around, notes)),
+        client_identity: client_identity(
+            mediation.client_cert_file.as_deref(),
+            mediation.client_key_file.as_deref(),
+            around,
+            notes,
+        ),
+        proxy: proxy.and_then(|proxy| endpoint::proxy(proxy, notes)),
+        requests_per_minute: saturated(mediation.limits.requests_per_minute),
+        requests_in_flight_max: saturated(mediation.limits.requests_in_flight_max),
+        backoff_base: waits.backoff_base,
+        backoff_max: waits.backoff_max,
+        retry_after_max: waits.retry_after_max,
+        hold_interval: waits.hold_interval,
+    }
+}
+
+fn client_identity(
+    certificate: Option<&Path>,
+    key: Option<&Path>,
+    around: &Surroundings<'_>,
+    notes: &Notes,
+) -> Option<(PathBuf, PathBuf)> {
+    const CERTIFICATE: &str = "mediation.client_cert_file";
+    const KEY: &str = "mediation.client_key_file";
+    match (certificate, key) {
+        (Some(certificate), Some(key)) => {
+            let key_file = file::readable(KEY, key, around, notes);
+            file::warn_if_readable_by_others(KEY, &key_file, notes);
+            Some((file::readable(CERTIFICATE, certificate, around, notes), key_file))
+        }
+        (Some(_), None) if !notes.is_bad(KEY) => {
+            notes.problem(KEY, "nothing", "the key of client_cert_file");
+            None
+        }
+        (None, Some(_)) if !notes.is_bad(CERTIFICATE) => {
+            notes.problem(CERTIFICATE, "nothing", "the certificate of client_key_file");
+            None
+        }
+        _ => None,
+    }
+}
+
+fn limits(limits: &raw::Limits) -> Limits {
+    let bytes = |bytes| usize::try_from(bytes).unwrap_or(usize::MAX);
+    Limits {
+        events_per_request_max: saturated(limits.events_per_request_max),
+        payload_bytes_max: bytes(limits.payload_bytes_max),
+        compressed_bytes_max: bytes(limits.compressed_bytes_max),
+    }
+}
+
+fn intake_bytes_max(agent: &raw::Agent, limits: &raw::Limits, notes: &Notes) -> u32 {
+    let least = limits.payload_bytes_max.saturating_mul(INTAKE_REQUESTS_MIN);
+    let chosen = agent.intake_bytes_max.unwrap_or(INTAKE_BYTES_MAX.max(least));
+    if chosen < least {
+        let expected =
+            format!("at least 4 x mediation.limits.payload_bytes_max, {}", ByteSize(least));
+        notes.problem("agent.intake_bytes_max", ByteSize(chosen).to_string(), expected);
+    }
+    saturated(chosen)
+}
+
+fn default_state_dir(around: &Surroundings<'_>) -> PathBuf {
+    // systemd lists several directories with colons between them; the first is ours.
+    let first = around.state_directory.and_then(|list| list.split(':').next());
+    first.filter(|first| !first.is_empty()).unwrap_or("/var/lib/meterd").into()
+}
+
+/// The host's name, made fit for a label and a header.
+fn host_name() -> String {
+    let host = rustix::system::uname();
+    let fit = |c: char| if c.is_ascii_alphanumeric() || ".-_".contains(c) { c } else { '-' };
+    let name: String = host.nodename().to_string_lossy().chars().map(fit).take(64).collect();
+    if name.is_empty() { "meterd".to_owned() } else { name }
+}
+
+fn workers(typed: usize) -> usize {
+    match typed {
+        0 => std::thread::available_parallelism().map_or(1, NonZero::get),
+        typed => typed,
+    }
+}
+
+/// The ranges of all values end below this; it is for the type only.
+fn saturated(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,113 @@
+//! Meters: where the events of each go, and what they must look like.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use url::Url;
+
+use super::super::problem::{Notes, quoted};
+use super::super::raw;
+use super::{Surroundings, endpoint, export, file};
+use crate::meter::{Limits, Meter};
+use crate::schema::{Field, FieldType, Schema};
+use crate::telemetry::MeterCounters;
+
+/// An export holds one meter; this is far more than any.
+const EXPORT_BYTES_MAX: u64 = 16 << 20;
+
+/// Resolves one meter.
+pub(super) fn resolve(
+    typed: &raw::Meter,
+    base_url: Option<&Url>,
+    mediation: &raw::Mediation,
+    limits: Limits,
+    around: &Surroundings<'_>,
+    notes: &Notes,
+) -> Arc<Meter> {
+    let key = typed.key.as_str();
+    let upload_url = match (&typed.upload_url, &typed.global_id, base_url) {
+        (Some(url), _, _) => {
+            let url = endpoint::parse(&format!("{key}.upload_url"), url, notes);
+            url.map(|url| url.as_str().to_owned())
+        }
+        (None, Some(id), Some(base)) => {
+            let path = mediation.ingest_path.replace("{meter}", &percent_encoded(id));
+            Some(endpoint::below(base, &path))
+        }
+        _ => None,
+    };
+    let schema = schema(key, &typed.schema, around, notes);
+    if let Some(id) = &typed.event_id_field {
+        check_event_id_field(key, id, &schema, notes);
+    }
+    Arc::new(Meter {
+        name: typed.name.as_str().into(),
+        upload_url: upload_url.unwrap_or_default(),
+        schema,
+        event_id_field: typed.event_id_field.as_deref().map(Arc::from),
+        unknown_fields: typed.unknown_fields,
+        limits,
+        counters: MeterCounters::default(),
+    })
+}
+
+fn schema(key: &str, typed: &raw::Schema, around: &Surroundings<'_>, notes: &Notes) -> Schema {
+    let (key, fields) = match typed {
+        raw::Schema::Default => return Schema::documented(),
+        raw::Schema::Fields(fields) => (format!("{key}.schema.fields"), listed(fields)),
+        raw::Schema::File(name) => {
+            let key = format!("{key}.schema.file");
+            let path = around.locate(name);
+            let text = file::text(&key, &path, EXPORT_BYTES_MAX, notes).unwrap_or_default();
+            if notes.is_bad(&key) {
+                return Schema::documented();
+            }
+            let fields = export::fields(&text, |message| notes.warning(&key, message));
+            match fields {
+                Ok(fields) => (key, fields),
+                Err(error) => {
+                    let expected = "the export of a meter in JSON, or its schema";
+                    notes.problem(key, format!("{}: {error}", path.display()), expected);
+                    return Schema::documented();
+                }
+            }
+        }
+    };
+    Schema::new(fields).unwrap_or_else(|error| {
+        notes.problem(key, error.to_string(), "fields that have a name each, no name twice");
+        Schema::documented()
+    })
+}
+
+fn listed(fields: &[raw::Field]) -> Vec<Field> {
+    let field = |field: &raw::Field| Field {
+        name: field.name.as_str().into(),
+        kind: field.kind,
+        required: field.required,
+    };
+    fields.iter().map(field).collect()
+}
+
+/// Event ids are texts: a field of another type can't carry them.
+fn check_event_id_field(key: &str, name: &str, schema: &Schema, notes: &Notes) {
+    let field = schema.fields().iter().find(|field| &*field.name == name);
+    let kind = field.map_or(FieldType::String, |field| field.kind);
+    if !matches!(kind, FieldType::String | FieldType::Any) {
+        let found = format!("{}, a field of type {}", quoted(name), kind.name());
+        notes.problem(format!("{key}.event_id_field"), found, "a field of type string");
+    }
+}
+
+/// `text` as one segment of a path: everything but unreserved characters as `%XX`.
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
+}

@@ -1,0 +1,118 @@
+//! Sources: each has its meter, and no two read the same.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::super::problem::{Notes, nearest, quoted};
+use super::super::raw::{self, Kind};
+use crate::agent::Source;
+use crate::meter::Meter;
+use crate::source::Settings;
+use crate::units::ByteSize;
+
+/// Resolves all sources; those without a usable type or meter are left out.
+pub(super) fn resolve(
+    typed: Vec<raw::Source>,
+    meters: &[Arc<Meter>],
+    payload_bytes_max: usize,
+    notes: &Notes,
+) -> Vec<Source> {
+    check_stdin(&typed, notes);
+    check_listen(&typed, notes);
+    check_paths(&typed, notes);
+    let mut sources = Vec::with_capacity(typed.len());
+    for source in typed {
+        let line_bytes_max = line_bytes_max(&source, payload_bytes_max, notes);
+        let meter = source.meter.as_deref().and_then(|name| {
+            let known = meters.iter().find(|meter| &*meter.name == name);
+            if known.is_none() {
+                unknown_meter(&source.key, name, meters, notes);
+            }
+            known
+        });
+        let (Some(meter), Some(kind)) = (meter, source.kind) else { continue };
+        let settings = match kind {
+            Kind::File(mut file) => {
+                file.line_bytes_max = line_bytes_max;
+                Settings::File(file)
+            }
+            Kind::Stdin(mut stdin) => {
+                stdin.line_bytes_max = line_bytes_max;
+                Settings::Stdin(stdin)
+            }
+            Kind::Tcp(mut tcp) => {
+                tcp.line_bytes_max = line_bytes_max;
+                Settings::Tcp(tcp)
+            }
+        };
+        sources.push(Source { name: source.name.into(), meter: Arc::clone(meter), settings });
+    }
+    sources
+}
+
+/// A line that is longer than a request could never be sent.
+fn line_bytes_max(source: &raw::Source, payload_bytes_max: usize, notes: &Notes) -> usize {
+    let Some(typed) = source.line_bytes_max else {
+        return raw::LINE_BYTES_MAX.min(payload_bytes_max);
+    };
+    if typed > payload_bytes_max {
+        let size = |bytes: usize| ByteSize(u64::try_from(bytes).unwrap_or(u64::MAX)).to_string();
+        let limit = size(payload_bytes_max);
+        let expected = format!("at most mediation.limits.payload_bytes_max, {limit}");
+        notes.problem(format!("{}.line_bytes_max", source.key), size(typed), expected);
+    }
+    typed
+}
+
+fn unknown_meter(source: &str, name: &str, meters: &[Arc<Meter>], notes: &Notes) {
+    let names = || meters.iter().map(|meter| &*meter.name);
+    let expected = match nearest(name, names()) {
+        Some(near) => format!("the name of a meter; did you mean {near:?}?"),
+        None if meters.is_empty() => "the name of a meter: there is no [meters.NAME]".to_owned(),
+        None => format!("one of {}", names().collect::<Vec<_>>().join(", ")),
+    };
+    notes.problem(format!("{source}.meter"), quoted(name), expected);
+}
+
+fn check_stdin(sources: &[raw::Source], notes: &Notes) {
+    let mut stdin = sources.iter().filter(|source| matches!(source.kind, Some(Kind::Stdin(_))));
+    let Some(first) = stdin.next() else { return };
+    for other in stdin {
+        let found = format!("a second stdin source beside {}", first.key);
+        notes.problem(format!("{}.type", other.key), found, "one stdin source");
+    }
+}
+
+fn check_listen(sources: &[raw::Source], notes: &Notes) {
+    let mut taken: Vec<(&str, SocketAddr)> = Vec::new();
+    for source in sources {
+        let Some(Kind::Tcp(tcp)) = &source.kind else { continue };
+        if let Some((other, _)) = taken.iter().find(|(_, other)| collide(tcp.listen, *other)) {
+            let found = format!("{}, which {other} takes", tcp.listen);
+            notes.problem(format!("{}.listen", source.key), found, "an address of its own");
+        }
+        taken.push((source.key.as_str(), tcp.listen));
+    }
+}
+
+/// Whether two addresses cannot both be listened on. Port 0 is a new one each time.
+fn collide(left: SocketAddr, right: SocketAddr) -> bool {
+    let any = left.ip().is_unspecified() || right.ip().is_unspecified();
+    left.port() != 0 && left.port() == right.port() && (any || left.ip() == right.ip())
+}
+
+/// A pattern in two sources of one meter would read and bill every event twice.
+fn check_paths(sources: &[raw::Source], notes: &Notes) {
+    let mut taken: HashMap<(&str, &str), &str> = HashMap::new();
+    for source in sources {
+        let (Some(Kind::File(file)), Some(meter)) = (&source.kind, &source.meter) else { continue };
+        for (index, path) in file.paths.iter().enumerate() {
+            if let Some(other) = taken.insert((meter, path), &source.key) {
+                let found = format!("{}, which {other} reads for the same meter", quoted(path));
+                let expected = "each file in one source: its events would be sent twice";
+                notes.problem(format!("{}.paths[{index}]", source.key), found, expected);
+            }
+        }
+    }
+}
