@@ -1,6 +1,7 @@
 //! meterd
 pub mod agent;
 pub mod chunk;
+pub mod cli;
 pub mod clock;
 pub mod dead_letter;
 pub mod delivery;
