@@ -15,6 +15,7 @@ pub mod pack;
 pub mod position;
 pub mod schema;
 pub mod settlement;
+pub mod simulator;
 pub mod source;
 pub mod stop;
 pub mod store;

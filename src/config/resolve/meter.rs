@@ -48,6 +48,8 @@ pub(super) fn resolve(
         unknown_fields: typed.unknown_fields,
         limits,
         counters: MeterCounters::default(),
+
+        backlog: tokio::sync::Notify::new(),
     })
 }
 
