@@ -1,10 +1,37 @@
-//! Wires the stages, starts and stops them.
+//! Wires the stages, starts them from the end of the flow to its beginning, and stops them from
+//! the beginning to the end.
+//!
+//! Start: open the store, bind listeners, start committer, packers, batcher, lanes, sources; then
+//! say ready. Stop: only sources hear the signal; everything behind them ends because its input
+//! closed; delivery has what is left of the grace period. What is not delivered stays in the
+//! store. A stage that ends by itself is a failure: the agent drains and ends with an error.
 
+pub mod service;
+pub mod signals;
+pub mod supervisor;
+mod wiring;
+
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crossbeam_channel::Sender;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use crate::chunk::SourceTag;
+use crate::clock::Timestamp;
+use crate::delivery::Phase;
+use crate::intake::Intake;
 use crate::meter::Meter;
+use crate::settlement::Posting;
+use crate::stop::Stopper;
+use crate::store::reader::Reader;
+use crate::store::tallies::Status;
 use crate::{delivery, pack, source, store};
+use supervisor::Supervisor;
 
 /// Everything that an agent needs to run.
 #[derive(Debug, Clone)]
@@ -36,4 +63,242 @@ pub struct Source {
     pub meter: Arc<Meter>,
     /// What it reads.
     pub settings: source::Settings,
+}
+
+/// Why an agent could not start, or did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// The HTTP client.
+    #[error("delivery: {0}")]
+    Delivery(#[from] delivery::transport::Error),
+    /// A listener.
+    #[error("source {name}: {reason}")]
+    Source {
+        /// The configured source.
+        name: Arc<str>,
+        /// What is wrong with it.
+        reason: source::Error,
+    },
+    /// The system gave no thread or pipe.
+    #[error("{what}: {source}")]
+    System {
+        /// What was wanted.
+        what: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A stage ended that should not have.
+    #[error("stage {name} ended by itself: {reason}")]
+    StageDied {
+        /// Which stage.
+        name: String,
+        /// Why, as far as is known.
+        reason: String,
+    },
+}
+
+/// What an agent tells once everything runs.
+#[derive(Debug, Clone, Default)]
+pub struct Ready {
+    /// Where the TCP sources listen, by name.
+    pub listening: Vec<(Arc<str>, SocketAddr)>,
+    /// The sources with their counters.
+    pub sources: Vec<Arc<SourceTag>>,
+}
+
+/// How an agent ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    /// What the store holds.
+    pub status: Status,
+}
+
+/// How long threads may take to end once they have nothing left to do.
+const LAST_WAIT: Duration = Duration::from_secs(2);
+
+/// Runs an agent until its sources have ended and everything is delivered, or until it is asked
+/// to stop: each message on `stops` is one request, the second means at once.
+pub async fn run(
+    settings: Settings,
+    mut stops: mpsc::Receiver<()>,
+    ready: impl FnOnce(&Ready),
+) -> Result<Report, Error> {
+    let mut run = wiring::start(&settings)?;
+    ready(&run.ready);
+    service::tell_ready();
+    run.until_lanes_end(&mut stops).await;
+    service::tell_stopping();
+    run.end(&settings).await
+}
+
+/// A running agent.
+struct Run {
+    ready: Ready,
+    supervisor: Supervisor,
+    lanes: JoinSet<()>,
+    stopper: Stopper,
+    /// Open while sources may still come to need it.
+    intake: Option<Intake>,
+    groups_done: Option<oneshot::Receiver<()>>,
+    /// The last sender beside those of the lanes.
+    postings: Option<Sender<Posting>>,
+    phase: watch::Sender<Phase>,
+    /// Tells the committer that what it cannot write now is given up.
+    abandon: CancellationToken,
+    grace: Duration,
+    stopping_since: Option<Instant>,
+    died: Option<Error>,
+}
+
+impl Run {
+    /// Everything between ready and the end of the last lane.
+    async fn until_lanes_end(&mut self, stops: &mut mpsc::Receiver<()>) {
+        loop {
+            if self.supervisor.sources_left() == 0 && self.intake.take().is_some() {
+                // The last sender is gone: the stages behind it end one after the other.
+                self.supervisor.expect_ends();
+                tracing::info!("every source has ended, delivering what is left");
+            }
+            let deadline = self.deadline();
+            tokio::select! {
+                Some(()) = stops.recv() => self.stop(),
+                ended = self.supervisor.next() => if let Err(error) = ended { self.fail(error) },
+                _ = told(&mut self.groups_done) => self.advance(match self.stopping_since {
+                    Some(_) => Phase::Hurry,
+                    None => Phase::Finish,
+                }),
+                joined = self.lanes.join_next() => match joined {
+                    None => return,
+                    Some(Ok(())) => {}
+                    Some(Err(panic)) => self.fail(Error::StageDied {
+                        name: "delivery".into(),
+                        reason: panic.to_string(),
+                    }),
+                },
+                () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
+                    self.pass_deadline();
+                }
+            }
+        }
+    }
+
+    /// The first request drains, a second one ends at once. Nothing is lost either way.
+    fn stop(&mut self) {
+        if self.stopping_since.is_some() {
+            tracing::warn!("asked twice: stopping now");
+            self.give_up_sources();
+            self.advance(Phase::Abandon);
+            return;
+        }
+        tracing::info!(grace_seconds = self.grace.as_secs_f64(), "stopping");
+        service::tell_stopping();
+        self.stopping_since = Some(Instant::now());
+        self.supervisor.expect_ends();
+        self.stopper.drain();
+        self.intake = None;
+        if self.phase() >= Phase::Finish {
+            self.advance(Phase::Hurry);
+        }
+    }
+
+    /// Each part of the stop has its share of the grace period, so that the whole ends within:
+    /// sources and commits half, requests until 70 %, their answers until 90 %.
+    fn deadline(&self) -> Option<Instant> {
+        let share = match self.phase() {
+            Phase::Run | Phase::Finish | Phase::Hurry if !self.abandon.is_cancelled() => 0.5,
+            Phase::Run | Phase::Finish | Phase::Hurry => 0.7,
+            Phase::Halt => 0.9,
+            Phase::Abandon => return None,
+        };
+        self.stopping_since.map(|since| since + self.grace.mul_f64(share))
+    }
+
+    fn pass_deadline(&mut self) {
+        match self.phase() {
+            Phase::Run | Phase::Finish | Phase::Hurry if !self.abandon.is_cancelled() => {
+                self.give_up_sources();
+            }
+            Phase::Run | Phase::Finish | Phase::Hurry => self.advance(Phase::Halt),
+            Phase::Halt | Phase::Abandon => self.advance(Phase::Abandon),
+        }
+    }
+
+    fn give_up_sources(&mut self) {
+        self.stopper.abandon();
+        self.abandon.cancel();
+    }
+
+    fn phase(&self) -> Phase {
+        *self.phase.borrow()
+    }
+
+    /// Moves the end forward, never back.
+    fn advance(&self, phase: Phase) {
+        self.phase.send_if_modified(|now| {
+            let is_later = phase > *now;
+            *now = phase.max(*now);
+            is_later
+        });
+    }
+
+    /// A stage that ended without being asked takes the agent with it: what is read is kept, and
+    /// a service manager starts it again.
+    fn fail(&mut self, error: Error) {
+        tracing::error!(%error, "a stage died");
+        // The first one is the cause of the others.
+        self.died.get_or_insert(error);
+        if self.stopping_since.is_none() {
+            self.stop();
+        } else {
+            self.give_up_sources();
+            self.advance(Phase::Abandon);
+        }
+    }
+
+    /// The lanes have ended: the committer's last input closes, and every thread is joined.
+    async fn end(mut self, settings: &Settings) -> Result<Report, Error> {
+        self.postings = None;
+        self.intake = None;
+        self.supervisor.expect_ends();
+        self.stopper.drain();
+        let until = Instant::now() + self.grace.mul_f64(0.1).max(LAST_WAIT);
+        while !self.supervisor.is_empty() {
+            match timeout_at(until, self.supervisor.next()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => self.fail(error),
+                Err(_) => {
+                    let name = self.supervisor.names();
+                    self.fail(Error::StageDied { name, reason: "it does not end".into() });
+                    break;
+                }
+            }
+        }
+        if let Some(error) = self.died {
+            return Err(error);
+        }
+        let status = Reader::open(&settings.store.directory)?.status(Timestamp::now(), None)?;
+        tracing::info!(
+            read = status.equation.read,
+            delivered = status.equation.delivered,
+            dead_lettered = status.equation.dead_lettered,
+            stored = status.equation.stored,
+            "stopped"
+        );
+        Ok(Report { status })
+    }
+}
+
+/// Waits until `receiver` is told or its sender is gone, once; afterwards for ever.
+async fn told(receiver: &mut Option<oneshot::Receiver<()>>) {
+    match receiver {
+        Some(waiting) => {
+            // Gone without a word: the committer died, which the supervisor tells.
+            let _ = waiting.await;
+            *receiver = None;
+        }
+        None => std::future::pending().await,
+    }
 }

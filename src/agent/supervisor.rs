@@ -1,0 +1,139 @@
+//! Every thread and long-lived task of the agent, named, watched and joined.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread::JoinHandle;
+
+use tokio::sync::mpsc;
+
+use super::Error;
+
+/// Whether a member may end before the agent stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// A source that follows its input for ever.
+    EndlessSource,
+    /// A source whose input has an end.
+    EndingSource,
+    /// Something behind the sources, which ends when its input closes.
+    Stage,
+}
+
+#[derive(Debug)]
+struct Member {
+    role: Role,
+    /// None: a task of the runtime.
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Ended {
+    name: String,
+    result: Result<(), String>,
+}
+
+/// The members that have not ended.
+#[derive(Debug)]
+pub struct Supervisor {
+    members: BTreeMap<String, Member>,
+    tell: mpsc::UnboundedSender<Ended>,
+    told: mpsc::UnboundedReceiver<Ended>,
+    ends_expected: bool,
+}
+
+impl Default for Supervisor {
+    fn default() -> Self {
+        // Bounded by the number of members: each tells once.
+        let (tell, told) = mpsc::unbounded_channel();
+        Self { members: BTreeMap::new(), tell, told, ends_expected: false }
+    }
+}
+
+impl Supervisor {
+    /// Runs `work` on a thread called `name`.
+    pub fn thread<E: std::fmt::Display>(
+        &mut self,
+        name: &str,
+        role: Role,
+        work: impl FnOnce() -> Result<(), E> + Send + 'static,
+    ) -> Result<(), Error> {
+        let tell = self.tell.clone();
+        let ended = name.to_owned();
+        let thread = std::thread::Builder::new()
+            // Linux shows 15 characters.
+            .name(name.chars().take(15).collect())
+            .spawn(move || {
+                // A panic ends this stage, and the agent in good order, not the process.
+                let result = match catch_unwind(AssertUnwindSafe(work)) {
+                    Ok(result) => result.map_err(|error| error.to_string()),
+                    Err(_) => Err("it panicked".into()),
+                };
+                // The supervisor is gone only after it gave the member up.
+                let _ = tell.send(Ended { name: ended, result });
+            })
+            .map_err(|source| Error::System { what: "thread", source })?;
+        self.members.insert(name.to_owned(), Member { role, thread: Some(thread) });
+        Ok(())
+    }
+
+    /// Runs `work` on the runtime.
+    pub fn task<E: std::fmt::Display + Send + 'static>(
+        &mut self,
+        name: &str,
+        role: Role,
+        work: impl Future<Output = Result<(), E>> + Send + 'static,
+    ) {
+        let tell = self.tell.clone();
+        let ended = name.to_owned();
+        let task = tokio::spawn(work);
+        tokio::spawn(async move {
+            let result = match task.await {
+                Ok(result) => result.map_err(|error| error.to_string()),
+                Err(panic) => Err(panic.to_string()),
+            };
+            let _ = tell.send(Ended { name: ended, result });
+        });
+        self.members.insert(name.to_owned(), Member { role, thread: None });
+    }
+
+    /// From now on members may end.
+    pub fn expect_ends(&mut self) {
+        self.ends_expected = true;
+    }
+
+    /// Waits for the next member to end; for ever when there is none. An error: it should not
+    /// have ended, or not like that.
+    pub async fn next(&mut self) -> Result<(), Error> {
+        if self.members.is_empty() {
+            return std::future::pending().await;
+        }
+        let Some(Ended { name, result }) = self.told.recv().await else { return Ok(()) };
+        let member = self.members.remove(&name);
+        let role = member.as_ref().map_or(Role::Stage, |member| member.role);
+        if let Some(thread) = member.and_then(|member| member.thread) {
+            // It told that it ended as its last act, so this does not wait.
+            let _ = thread.join();
+        }
+        tracing::debug!(name, "ended");
+        match result {
+            Err(reason) => Err(Error::StageDied { name, reason }),
+            Ok(()) if self.ends_expected || role == Role::EndingSource => Ok(()),
+            Ok(()) => Err(Error::StageDied { name, reason: "nobody asked it to".into() }),
+        }
+    }
+
+    /// Sources that have not ended.
+    pub fn sources_left(&self) -> usize {
+        self.members.values().filter(|member| member.role != Role::Stage).count()
+    }
+
+    /// Whether every member has ended.
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// The names of those that have not ended.
+    pub fn names(&self) -> String {
+        self.members.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
+    }
+}

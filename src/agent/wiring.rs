@@ -1,0 +1,141 @@
+//! Builds the channels between the stages and starts them, the last one first.
+
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::supervisor::{Role, Supervisor};
+use super::{Error, Ready, Run, Settings, Source};
+use crate::chunk::SourceTag;
+use crate::clock::Timestamp;
+use crate::committer::{self, Inputs};
+use crate::delivery::{self, Phase};
+use crate::intake::{Intake, Outlet, intake};
+use crate::pack;
+use crate::source::{self, Context};
+use crate::stop::{Stop, Stopper};
+use crate::store::Store;
+use crate::store::reader::Reader;
+use crate::telemetry::SourceCounters;
+
+/// Groups that wait for a worker, beside those that are being packed. More would only hold room
+/// in the intake.
+const GROUPS_WAITING_PER_WORKER: usize = 1;
+
+/// Opens and starts everything. On an error nothing is left running but threads whose input has
+/// closed.
+pub(super) fn start(settings: &Settings) -> Result<Run, Error> {
+    let system = |what| move |source| Error::System { what, source };
+    let stopper = Stopper::new().map_err(system("stop signal"))?;
+    let mut store = Store::open(&settings.store, &settings.name)?;
+    let prepared = prepare(&settings.sources, &store)?;
+    let in_flight_max = settings.delivery.requests_in_flight_max;
+    let unsettled = store.begin_run(in_flight_max, Timestamp::now())?;
+    if unsettled > 0 {
+        tracing::warn!(batches = unsettled, "the run before was cut off: these may be sent twice");
+    }
+    let reader = Reader::open(&settings.store.directory)?;
+
+    let mut supervisor = Supervisor::default();
+    let abandon = CancellationToken::new();
+    let (tell_phase, phase) = watch::channel(Phase::Run);
+    // At most two for each request in flight.
+    let (postings, committer_postings) = crossbeam_channel::unbounded();
+    let lanes = delivery::start(&settings.delivery, &settings.meters, reader, &postings, &phase)?;
+    let (intake, outlet) = intake(settings.intake_bytes_max, Handle::current());
+    // Bounded by the intake: a group's share is given back after its commit.
+    let (packed, committer_packed) = crossbeam_channel::unbounded();
+    let (tell_groups_done, groups_done) = oneshot::channel();
+    let inputs = Inputs {
+        packed: committer_packed,
+        postings: committer_postings,
+        abandon: abandon.clone(),
+        groups_done: tell_groups_done,
+    };
+    supervisor.thread("committer", Role::Stage, move || committer::run(&mut store, inputs))?;
+    start_packing(&settings.pack, outlet, &packed, &mut supervisor)?;
+    drop(packed);
+    let ready = start_sources(settings, prepared, &intake, &stopper.signal(), &mut supervisor)?;
+    Ok(Run {
+        ready,
+        supervisor,
+        lanes,
+        stopper,
+        intake: Some(intake),
+        groups_done: Some(groups_done),
+        postings: Some(postings),
+        phase: tell_phase,
+        abandon,
+        grace: settings.shutdown_grace,
+        stopping_since: None,
+        died: None,
+    })
+}
+
+fn start_packing(
+    settings: &pack::Settings,
+    outlet: Outlet,
+    packed: &crossbeam_channel::Sender<crate::group::PackedGroup>,
+    supervisor: &mut Supervisor,
+) -> Result<(), Error> {
+    let workers = settings.workers.max(1);
+    let (groups, waiting) = crossbeam_channel::bounded(workers * GROUPS_WAITING_PER_WORKER);
+    for number in 0..workers {
+        let (waiting, packed, level) =
+            (waiting.clone(), packed.clone(), settings.compression_level);
+        supervisor.thread(&format!("pack-{number}"), Role::Stage, move || {
+            pack::run(level, &waiting, &packed)
+        })?;
+    }
+    let linger_max = settings.linger_max;
+    supervisor.thread("batcher", Role::Stage, move || {
+        pack::batcher::run(&outlet, linger_max, &groups);
+        Ok::<(), Error>(())
+    })
+}
+
+/// What can fail of a source before anything runs.
+type Prepared = Vec<source::Prepared>;
+
+fn prepare(sources: &[Source], store: &Store) -> Result<Prepared, Error> {
+    let prepare = |source: &Source| {
+        let cursors = store.cursors(&source.name)?;
+        let failed = |reason| Error::Source { name: Arc::clone(&source.name), reason };
+        source::prepare(&source.settings, cursors).map_err(failed)
+    };
+    sources.iter().map(prepare).collect()
+}
+
+fn start_sources(
+    settings: &Settings,
+    prepared: Prepared,
+    intake: &Intake,
+    stop: &Stop,
+    supervisor: &mut Supervisor,
+) -> Result<Ready, Error> {
+    let mut ready = Ready::default();
+    for (source, prepared) in settings.sources.iter().zip(prepared) {
+        let tag = Arc::new(SourceTag {
+            name: Arc::clone(&source.name),
+            meter: Arc::clone(&source.meter),
+            counters: SourceCounters::default(),
+        });
+        let context = Context {
+            agent: Arc::clone(&settings.name),
+            tag: Arc::clone(&tag),
+            intake: intake.clone(),
+            stop: stop.clone(),
+        };
+        ready.sources.push(tag);
+        ready.listening.extend(prepared.address().map(|at| (Arc::clone(&source.name), at)));
+        let name = format!("source/{}", source.name);
+        let role = if prepared.ends() { Role::EndingSource } else { Role::EndlessSource };
+        match prepared.into_running(context) {
+            source::Running::Blocking(work) => supervisor.thread(&name, role, work)?,
+            source::Running::Async(work) => supervisor.task(&name, role, work),
+        }
+    }
+    Ok(ready)
+}
