@@ -1,13 +1,19 @@
 //! Where lines come from. Every source cuts whole lines, keeps their bytes, and hands them to
 //! the intake; it knows nothing of events.
+//!
+//! A source never changes a line, never waits for anything but input, room in the intake and
+//! the stop signal, and never moves a cursor: the committer does, with the lines.
 
 pub mod file;
+pub mod lines;
+pub mod once;
 pub mod stdin;
+mod stream;
 pub mod tcp;
 
 use std::sync::Arc;
 
-use crate::chunk::SourceTag;
+use crate::chunk::{Buffer, SourceTag};
 use crate::intake::Intake;
 use crate::stop::Stop;
 
@@ -34,3 +40,20 @@ pub enum Settings {
     /// `type = "tcp"`.
     Tcp(tcp::Settings),
 }
+
+impl Context {
+    /// Counts what the intake has taken.
+    fn count(&self, lines: u64, bytes: u64) {
+        self.tag.counters.lines_read.add(lines);
+        self.tag.counters.bytes_read.add(bytes);
+    }
+}
+
+/// A buffer that is mostly empty goes back to its pool and a small one takes its place: the
+/// intake is bounded by the bytes of lines, so few lines must not keep a large buffer.
+fn right_sized(buffer: Buffer) -> Buffer {
+    if buffer.len() < buffer.capacity() / 4 { Buffer::from(buffer.to_vec()) } else { buffer }
+}
+
+#[cfg(test)]
+mod testing;
