@@ -7,6 +7,7 @@
 pub mod file;
 pub mod lines;
 pub mod once;
+mod prepare;
 pub mod stdin;
 mod stream;
 pub mod tcp;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use crate::chunk::{Buffer, SourceTag};
 use crate::intake::Intake;
 use crate::stop::Stop;
+pub use prepare::{Error, Prepared, Running, prepare};
 
 /// What every source gets from the agent.
 #[derive(Debug, Clone)]
@@ -35,6 +37,8 @@ pub struct Context {
 pub enum Settings {
     /// `type = "file"`.
     File(file::Settings),
+    /// Files that are read to their end: the inputs of `meterd send`.
+    Once(once::Settings),
     /// `type = "stdin"`.
     Stdin(stdin::Settings),
     /// `type = "tcp"`.

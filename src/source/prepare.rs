@@ -1,0 +1,100 @@
+//! From settings to a source that can be started: what can fail before anything runs fails here.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::pin::Pin;
+
+use super::{Context, Settings, file, once, stdin, tcp};
+use crate::position::Cursor;
+
+/// Why a source could not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file source.
+    #[error(transparent)]
+    File(#[from] file::Error),
+    /// Files read to their end.
+    #[error(transparent)]
+    Once(#[from] once::Error),
+    /// Standard input.
+    #[error(transparent)]
+    Stdin(#[from] stdin::Error),
+    /// A listener.
+    #[error(transparent)]
+    Tcp(#[from] tcp::Error),
+}
+
+/// A source with its listener bound and its cursors read.
+#[derive(Debug)]
+pub enum Prepared {
+    /// Follows files.
+    File(file::Settings, Vec<Cursor>),
+    /// Reads files to their end.
+    Once(once::Settings, Vec<Cursor>),
+    /// Reads standard input to its end.
+    Stdin(stdin::Settings),
+    /// Listens.
+    Tcp(tcp::Settings, std::net::TcpListener),
+}
+
+/// A source that only needs somebody to run it.
+pub enum Running {
+    /// Waits in the kernel: needs a thread.
+    Blocking(Box<dyn FnOnce() -> Result<(), Error> + Send>),
+    /// Needs the runtime.
+    Async(Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>),
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Blocking(_) => "Blocking",
+            Self::Async(_) => "Async",
+        })
+    }
+}
+
+/// Binds what listens. `cursors` is what the store knows of the source's files.
+pub fn prepare(settings: &Settings, cursors: Vec<Cursor>) -> Result<Prepared, Error> {
+    Ok(match settings {
+        Settings::File(settings) => Prepared::File(settings.clone(), cursors),
+        Settings::Once(settings) => Prepared::Once(settings.clone(), cursors),
+        Settings::Stdin(settings) => Prepared::Stdin(settings.clone()),
+        Settings::Tcp(settings) => Prepared::Tcp(settings.clone(), tcp::bind(settings)?),
+    })
+}
+
+impl Prepared {
+    /// The address of a listener.
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(_, listener) => listener.local_addr().ok(),
+            Self::File(..) | Self::Once(..) | Self::Stdin(_) => None,
+        }
+    }
+
+    /// Whether its input has an end.
+    pub fn ends(&self) -> bool {
+        matches!(self, Self::Once(..) | Self::Stdin(_))
+    }
+
+    /// Puts it together with what the agent gives it.
+    pub fn into_running(self, context: Context) -> Running {
+        match self {
+            Self::File(settings, cursors) => {
+                Running::Blocking(Box::new(move || Ok(file::run(&settings, &context, cursors)?)))
+            }
+            Self::Once(settings, cursors) => {
+                Running::Blocking(Box::new(move || Ok(once::run(&settings, &context, cursors)?)))
+            }
+            Self::Stdin(settings) => {
+                Running::Blocking(Box::new(move || Ok(stdin::run(&settings, &context)?)))
+            }
+            Self::Tcp(settings, listener) => {
+                Running::Async(Box::pin(
+                    async move { Ok(tcp::run(listener, settings, context).await?) },
+                ))
+            }
+        }
+    }
+}
