@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::json;
 
 use super::faults::Fault;
-use super::{Shared, answer, lock};
+use super::{Shared, answer, ingest, lock};
 
 /// `GET /simulator/stats`.
 pub(super) async fn stats(State(shared): State<Arc<Shared>>) -> Response {
@@ -60,7 +60,8 @@ pub(super) async fn reset(State(shared): State<Arc<Shared>>) -> Response {
 }
 
 /// Everything else.
-pub(super) async fn not_found() -> Response {
+pub(super) async fn not_found(request: Request) -> Response {
+    let _ = ingest::take(request.into_body(), 0).await;
     answer::refusal(StatusCode::NOT_FOUND, "", "Not found.")
 }
 

@@ -55,18 +55,15 @@ pub(super) async fn ingest(
 /// Who may call at all.
 async fn gate(shared: &Arc<Shared>, meter: String, request: Request) -> Response {
     let now = Instant::now();
-    if shared.settings.credentials.is_some() {
-        let authorization = request.headers().get(AUTHORIZATION).and_then(|it| it.to_str().ok());
-        let tokens = lock(&shared.tokens);
-        if !authorization.is_some_and(|it| tokens.is_good(it, now)) {
-            return answer::on_request(StatusCode::UNAUTHORIZED, None);
-        }
+    if !is_authorized(shared, request.headers(), now) {
+        // Every body is taken, even for nothing: who is cut off while sending sees no answer.
+        let _ = take(request.into_body(), 0).await;
+        return answer::on_request(StatusCode::UNAUTHORIZED, None);
     }
     let admission = lock(&shared.window).admit(now);
     let mut response = if admission.is_admitted {
         answer(shared, meter, request).await.unwrap_or_else(|refused| refusal(&refused))
     } else {
-        // The body is taken, so that the client reads the answer.
         let _ = take(request.into_body(), 0).await;
         let response = answer::on_request(StatusCode::TOO_MANY_REQUESTS, None);
         answer::retry_after(response, reset_seconds(admission))
@@ -78,6 +75,12 @@ async fn gate(shared: &Arc<Shared>, meter: String, request: Request) -> Response
     headers.insert(RATE_REMAINING, HeaderValue::from(admission.remaining));
     headers.insert(RATE_RESET, HeaderValue::from(reset_seconds(admission)));
     response
+}
+
+fn is_authorized(shared: &Shared, headers: &HeaderMap, now: Instant) -> bool {
+    let authorization = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    shared.settings.credentials.is_none()
+        || authorization.is_some_and(|value| lock(&shared.tokens).is_good(value, now))
 }
 
 /// The answer to a request that is not accepted.
@@ -206,7 +209,7 @@ fn is_track_id(id: &str) -> bool {
 }
 
 /// Takes the whole body, of which at most `wire_bytes_max` are kept.
-async fn take(mut body: Body, wire_bytes_max: usize) -> Result<Vec<u8>, Refused> {
+pub(super) async fn take(mut body: Body, wire_bytes_max: usize) -> Result<Vec<u8>, Refused> {
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     let mut wire = Vec::with_capacity(announced.min(wire_bytes_max));
     let mut taken = 0_usize;

@@ -239,6 +239,20 @@ async fn a_token_is_wanted_once_there_are_credentials() -> Outcome {
 }
 
 #[tokio::test]
+async fn who_sends_much_to_the_wrong_place_reads_the_answer() -> Outcome {
+    let credentials = Some(("id".to_owned(), "secret".to_owned()));
+    with(Settings { credentials, ..Settings::default() }, async |bench: Bench| {
+        let much = || vec![b' '; 8_000_000];
+        assert_eq!(bench.post("t", much()).send().await?.status(), StatusCode::UNAUTHORIZED);
+        let lost = bench.client.post(bench.url("/meters/ingestion/m")).body(much()).send().await?;
+        assert_eq!(lost.status(), StatusCode::NOT_FOUND);
+        assert_eq!(json_of(lost).await?, json!({"message": "Not found."}));
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
 async fn reset_after_accepts_and_sends_not_one_byte() -> Outcome {
     with(faulty("reset-afterx1")?, async |bench: Bench| {
         assert_eq!(bench.send_raw().await?, b"");
