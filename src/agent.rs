@@ -166,7 +166,7 @@ impl Run {
             tokio::select! {
                 Some(()) = stops.recv() => self.stop(),
                 ended = self.supervisor.next() => if let Err(error) = ended { self.fail(error) },
-                _ = told(&mut self.groups_done) => self.advance(match self.stopping_since {
+                () = told(&mut self.groups_done) => self.advance(match self.stopping_since {
                     Some(_) => Phase::Hurry,
                     None => Phase::Finish,
                 }),

@@ -1,4 +1,105 @@
 //! The commands of the program: what each takes, does, prints, and how it exits.
+//!
+//! One file a command. They parse and print; what they do is done by the library.
 
 pub mod check;
+pub mod dead_letters;
+pub mod demo;
+mod failure;
+mod log;
+mod output;
+pub mod receipts;
+pub mod run;
+pub mod send;
 pub mod simulate;
+pub mod status;
+mod store;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use failure::Failure;
+
+/// Carries usage events to Zuora Mediation: each one delivered, dead-lettered or still stored.
+#[derive(clap::Parser)]
+#[command(name = "meterd", version, propagate_version = true, after_help = EXIT_CODES)]
+struct Program {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 success; 1 some events were not delivered, or a check found something; 2 usage;
+69 the service could not be reached in time; 70 a stage died; 73 or 74 the store could not be
+created, read or written; 75 another meterd holds the store; 77 permission; 78 configuration.
+
+Every key of the configuration can be set in the environment: METERD__SECTION__KEY.";
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Run the daemon
+    Run(run::Arguments),
+    /// Deliver files or standard input to the end, then exit
+    Send(send::Arguments),
+    /// Show the whole thing at work, with no configuration
+    Demo(demo::Arguments),
+    /// Serve a Mediation on loopback
+    Simulate(simulate::Args),
+    /// Check a configuration
+    Check(check::Arguments),
+    /// Show what was read, delivered, dead-lettered and stored
+    Status(status::Arguments),
+    /// Look at events that could not be sent
+    #[command(subcommand)]
+    DeadLetters(dead_letters::Command),
+    /// Look at what was delivered
+    #[command(subcommand)]
+    Receipts(receipts::Command),
+}
+
+/// Parses the command line, runs the command, and gives its exit code.
+pub fn main() -> ExitCode {
+    let program = match Program::try_parse() {
+        Ok(program) => program,
+        Err(error) => {
+            // Help and version come this way too. Nobody may be reading.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    match dispatch(program.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.report();
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Send(arguments) => send::run(&arguments),
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Simulate(arguments) => Ok(simulate::run(arguments)?),
+        Command::Check(arguments) => {
+            let environment = crate::config::process_environment();
+            Ok(check::run(&arguments, environment, &mut std::io::stdout().lock())?)
+        }
+        Command::Status(arguments) => status::run(&arguments),
+        Command::DeadLetters(command) => dead_letters::run(&command),
+        Command::Receipts(command) => receipts::run(&command),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Program::command().debug_assert();
+    }
+}

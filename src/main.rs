@@ -1,2 +1,7 @@
-//! meterd
-fn main() {}
+//! The program. Everything is in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    meterd::cli::main()
+}

@@ -1,0 +1,61 @@
+//! Standard output. A reader that has gone away is not an error.
+
+use std::io::{self, ErrorKind, Write};
+
+use super::failure::Failure;
+
+/// Prints `text` and a line end.
+pub(super) fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::new(Failure::IO, format!("print the result: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Prints `document` as JSON, indented.
+pub(super) fn print_json(document: &impl serde::Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(document);
+    print(&text.map_err(|error| Failure::new(Failure::SOFTWARE, error.to_string()))?)
+}
+
+/// Rows under a header, each column as wide as its widest cell.
+pub(super) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+        cells.chain(header.get(column).map(|name| name.len())).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..header.len()).map(width).collect();
+    let line = |cells: &[String]| {
+        let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    let header: Vec<String> = header.iter().map(|name| (*name).to_owned()).collect();
+    let lines = std::iter::once(&header).chain(rows).map(|row| line(row));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// `text` on one line, without control characters, cut at `chars_max`.
+pub(super) fn one_line(text: &str, chars_max: usize) -> String {
+    let clean = |letter: char| if letter.is_control() { ' ' } else { letter };
+    let cut: String = text.chars().take(chars_max).map(clean).collect();
+    if text.chars().count() > chars_max { cut + "..." } else { cut }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let rows = vec![vec!["a".into(), "1".into()], vec!["long".into(), "22".into()]];
+        assert_eq!(table(&["name", "n"], &rows), "name  n\na     1\nlong  22");
+    }
+
+    #[test]
+    fn text_is_cut_and_cannot_move_the_cursor() {
+        assert_eq!(one_line("a\u{1b}[2Jb", 4), "a [2...");
+    }
+}

@@ -1,0 +1,55 @@
+//! `meterd run`: the daemon.
+
+use std::path::PathBuf;
+
+use tokio::runtime::{Builder, Runtime};
+
+use super::failure::Failure;
+use super::log;
+use crate::agent::{self, Ready, signals};
+use crate::config::{self, LoadFor};
+
+/// Threads of the runtime: it only waits for sockets, all else has threads of its own.
+const RUNTIME_THREADS: usize = 2;
+
+/// The arguments of `meterd run`.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// The configuration file [default: /etc/meterd/meterd.toml]
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Runs until it is asked to stop, or until every source has ended and everything is delivered.
+pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let environment = config::process_environment();
+    let loaded = config::load(LoadFor::Run, arguments.config.as_deref(), environment)?;
+    log::start(&loaded.log);
+    for warning in &loaded.warnings {
+        tracing::warn!("configuration: {warning}");
+    }
+    runtime()?.block_on(async {
+        agent::run(loaded.settings, signals()?, log_ready).await?;
+        Ok(())
+    })
+}
+
+/// The runtime of the agent.
+pub(super) fn runtime() -> Result<Runtime, Failure> {
+    let mut builder = Builder::new_multi_thread();
+    let builder = builder.worker_threads(RUNTIME_THREADS).thread_name("runtime").enable_all();
+    builder.build().map_err(|error| Failure::new(Failure::SOFTWARE, error.to_string()))
+}
+
+/// Requests to stop, from signals.
+pub(super) fn signals() -> Result<tokio::sync::mpsc::Receiver<()>, Failure> {
+    signals::stops().map_err(|error| Failure::new(Failure::SOFTWARE, error.to_string()))
+}
+
+fn log_ready(ready: &Ready) {
+    for (name, address) in &ready.listening {
+        tracing::info!(source = &**name, %address, "listening");
+    }
+    let (sources, version) = (ready.sources.len(), env!("CARGO_PKG_VERSION"));
+    tracing::info!(sources, version, "ready");
+}

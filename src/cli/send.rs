@@ -1,0 +1,186 @@
+//! `meterd send`: delivers files or standard input to the end.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::time::{sleep, timeout};
+
+use super::failure::Failure;
+use super::output::print;
+use super::run::{runtime, signals};
+use super::{log, status};
+use crate::agent::{self, Ready, Report, Source};
+use crate::chunk::SourceTag;
+use crate::config::{self, LoadFor};
+use crate::meter::Meter;
+use crate::source::{self, once, stdin};
+use crate::units::{ByteSize, Period};
+
+/// How often the progress bar moves.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The arguments of `meterd send`.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Files to deliver, plain or gzipped; `-` or nothing: standard input
+    files: Vec<PathBuf>,
+    /// The meter of the configuration that the events are for
+    #[arg(long, value_name = "NAME")]
+    meter: String,
+    /// The configuration file [default: /etc/meterd/meterd.toml]
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The directory of the store, instead of the one in the configuration
+    #[arg(long, value_name = "DIRECTORY")]
+    state_dir: Option<PathBuf>,
+    /// The longest line, without its end
+    #[arg(long, value_name = "SIZE", default_value = "256KiB")]
+    line_bytes_max: ByteSize,
+    /// Give up when not everything is delivered by then; the rest stays in the store
+    #[arg(long, value_name = "DURATION")]
+    timeout: Option<Period>,
+}
+
+/// Delivers everything and prints a receipt; fails with exit code 1 when an event was not
+/// delivered, and 69 when the time was up.
+pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let environment = config::process_environment();
+    let loaded = config::load(LoadFor::Send, arguments.config.as_deref(), environment)?;
+    log::start(&loaded.log);
+    for warning in &loaded.warnings {
+        tracing::warn!("configuration: {warning}");
+    }
+    let mut settings = loaded.settings;
+    if let Some(directory) = &arguments.state_dir {
+        settings.store.directory.clone_from(directory);
+    }
+    let meter = settings.meters.iter().find(|meter| *meter.name == *arguments.meter);
+    let Some(meter) = meter.cloned() else {
+        let names: Vec<&str> = settings.meters.iter().map(|meter| &*meter.name).collect();
+        let message =
+            format!("there is no meter {:?}; there are {}", arguments.meter, names.join(", "));
+        return Err(Failure::new(Failure::CONFIGURATION, message));
+    };
+    settings.sources = sources(arguments, &meter)?;
+    runtime()?.block_on(deliver(arguments, settings))
+}
+
+async fn deliver(arguments: &Arguments, settings: agent::Settings) -> Result<(), Failure> {
+    let bytes = total_bytes(&arguments.files);
+    let mut progress = None;
+    let stops = stops(arguments)?;
+    let mut is_late = stops.is_late;
+    let ready = |ready: &Ready| progress = show_progress(ready, bytes);
+    let report = agent::run(settings, stops.requests, ready).await;
+    if let Some(progress) = progress {
+        progress.abort();
+    }
+    let Report { status } = report?;
+    print(&status::text(&status))?;
+    let left = status.equation.stored;
+    if left > 0 {
+        let message = format!("{left} events are not delivered; they stay in the store");
+        let code = if is_late.try_recv().is_ok() { Failure::UNAVAILABLE } else { Failure::FOUND };
+        return Err(Failure::new(code, message));
+    }
+    let source = status.sources.values().map(|source| source.dead_lettered).sum::<i64>();
+    if source > 0 {
+        let message = format!("{source} lines are no events: see meterd dead-letters list");
+        return Err(Failure::new(Failure::FOUND, message));
+    }
+    Ok(())
+}
+
+/// Where requests to stop come from: signals, and the time-out.
+struct Stops {
+    requests: tokio::sync::mpsc::Receiver<()>,
+    is_late: tokio::sync::oneshot::Receiver<()>,
+}
+
+fn stops(arguments: &Arguments) -> Result<Stops, Failure> {
+    let mut signals = signals()?;
+    let (tell, requests) = tokio::sync::mpsc::channel(2);
+    let (tell_late, is_late) = tokio::sync::oneshot::channel();
+    let limit = arguments.timeout.as_ref().map_or(Duration::MAX, |limit| limit.duration());
+    tokio::spawn(async move {
+        if timeout(limit, async { pass_on(&mut signals, &tell).await }).await.is_err() {
+            // Who does not listen any more has what it needs.
+            let _ = tell_late.send(());
+            let _ = tell.send(()).await;
+            pass_on(&mut signals, &tell).await;
+        }
+    });
+    Ok(Stops { requests, is_late })
+}
+
+async fn pass_on(from: &mut tokio::sync::mpsc::Receiver<()>, to: &tokio::sync::mpsc::Sender<()>) {
+    while from.recv().await.is_some() {
+        if to.send(()).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Files are one source, standard input another.
+fn sources(arguments: &Arguments, meter: &Arc<Meter>) -> Result<Vec<Source>, Failure> {
+    let line_bytes_max = usize::try_from(arguments.line_bytes_max.0).unwrap_or(usize::MAX);
+    let is_stdin = |path: &&PathBuf| path.as_os_str() == "-";
+    let files: Vec<PathBuf> =
+        arguments.files.iter().filter(|path| !is_stdin(path)).cloned().collect();
+    for file in &files {
+        // Before anything is sent: one wrong name must not leave half of the work done.
+        std::fs::File::open(file).map_err(|error| {
+            Failure::new(Failure::PERMISSION, format!("{}: {error}", file.display()))
+        })?;
+    }
+    let mut sources = Vec::new();
+    let mut add = |name: &str, settings| {
+        sources.push(Source { name: name.into(), meter: Arc::clone(meter), settings });
+    };
+    if !files.is_empty() {
+        let settings = once::Settings { inputs: files, line_bytes_max };
+        add("send", source::Settings::Once(settings));
+    }
+    if arguments.files.is_empty() || arguments.files.iter().any(|path| is_stdin(&path)) {
+        add("stdin", source::Settings::Stdin(stdin::Settings { line_bytes_max }));
+    }
+    Ok(sources)
+}
+
+/// Bytes to read, when they are known: plain files only.
+fn total_bytes(files: &[PathBuf]) -> Option<u64> {
+    let size = |file: &PathBuf| {
+        let is_compressed = file.extension().is_some_and(|ending| ending == "gz");
+        if is_compressed { None } else { file.metadata().ok().map(|data| data.len()) }
+    };
+    if files.is_empty() { None } else { files.iter().map(size).sum() }
+}
+
+/// A bar on a terminal, nothing elsewhere.
+fn show_progress(ready: &Ready, bytes: Option<u64>) -> Option<tokio::task::JoinHandle<()>> {
+    let sources: Vec<Arc<SourceTag>> = ready.sources.clone();
+    let bar = match bytes {
+        Some(bytes) => ProgressBar::new(bytes),
+        None => ProgressBar::new_spinner(),
+    };
+    if bar.is_hidden() {
+        return None;
+    }
+    let template = match bytes {
+        Some(_) => "{bar:30} {bytes}/{total_bytes} {bytes_per_sec} eta {eta} {msg}",
+        None => "{spinner} {bytes} {bytes_per_sec} {msg}",
+    };
+    bar.set_style(ProgressStyle::with_template(template).unwrap_or(ProgressStyle::default_bar()));
+    Some(tokio::spawn(async move {
+        loop {
+            let read: u64 = sources.iter().map(|tag| tag.counters.bytes_read.value()).sum();
+            let delivered =
+                sources.first().map_or(0, |tag| tag.meter.counters.events_delivered.value());
+            bar.set_position(read);
+            bar.set_message(format!("{delivered} events delivered"));
+            sleep(PROGRESS_INTERVAL).await;
+        }
+    }))
+}

@@ -1,0 +1,88 @@
+//! `meterd status`: whether every line is accounted for, and what waits.
+
+use super::failure::Failure;
+use super::output::{one_line, print, print_json, table};
+use super::store::{Opened, StoreArguments};
+use crate::clock::Timestamp;
+use crate::store::tallies::Status;
+use crate::units::ByteSize;
+
+/// The arguments of `meterd status`.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    store: StoreArguments,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints the status; fails with exit code 1 when the equation does not hold.
+pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let Opened { mut reader, bytes_max } = arguments.store.open()?;
+    let status = reader.status(Timestamp::now(), bytes_max)?;
+    if arguments.json {
+        print_json(&status)?;
+    } else {
+        print(&text(&status))?;
+    }
+    if status.equation.holds {
+        Ok(())
+    } else {
+        Err(Failure::new(Failure::FOUND, "the equation does not hold: lines are unaccounted for"))
+    }
+}
+
+/// The status for people.
+pub(super) fn text(status: &Status) -> String {
+    let meters: Vec<Vec<String>> = status
+        .meters
+        .iter()
+        .map(|(name, meter)| {
+            vec![
+                name.clone(),
+                one_line(&meter.state, 20),
+                meter.stored.to_string(),
+                meter.delivered.to_string(),
+                meter.dead_lettered.to_string(),
+                format!("{:.0}s", meter.oldest_undelivered_seconds),
+                one_line(&meter.reason, 100),
+            ]
+        })
+        .collect();
+    let sources: Vec<Vec<String>> = status
+        .sources
+        .iter()
+        .map(|(name, source)| {
+            let counts = [source.read, source.dead_lettered, source.ignored];
+            std::iter::once(name.clone()).chain(counts.map(|count| count.to_string())).collect()
+        })
+        .collect();
+    let meter_header =
+        ["meter", "state", "stored", "delivered", "dead-lettered", "oldest", "reason"];
+    let source_header = ["source", "read", "dead-lettered", "ignored"];
+    let bytes_max = status.store.bytes_max.map(|max| format!(" of {}", ByteSize(max)));
+    format!(
+        "{}\n\n{}\n\n{}\n\nstore: {} bytes{}",
+        equation(status),
+        table(&meter_header, &meters),
+        table(&source_header, &sources),
+        status.store.bytes,
+        bytes_max.unwrap_or_default()
+    )
+}
+
+/// The equation in one line, with numbers.
+pub(super) fn equation(status: &Status) -> String {
+    let sum = &status.equation;
+    format!(
+        "read {} {} delivered {} + dead-lettered {} + ignored {} + discarded {} + stored {}",
+        sum.read,
+        if sum.holds { "=" } else { "IS NOT" },
+        sum.delivered,
+        sum.dead_lettered,
+        sum.ignored,
+        sum.discarded,
+        sum.stored
+    )
+}

@@ -1,0 +1,37 @@
+//! Which store a command looks at.
+
+use std::path::PathBuf;
+
+use super::failure::Failure;
+use crate::config::{self, LoadFor};
+use crate::store::reader::Reader;
+
+/// Where the store is.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct StoreArguments {
+    /// The configuration file [default: /etc/meterd/meterd.toml]
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The directory of the store, instead of the one in the configuration
+    #[arg(long, value_name = "DIRECTORY")]
+    state_dir: Option<PathBuf>,
+}
+
+/// A store to read, and its limit where the configuration was read.
+pub(super) struct Opened {
+    pub(super) reader: Reader,
+    pub(super) bytes_max: Option<u64>,
+}
+
+impl StoreArguments {
+    /// Opens the store for reading; the daemon may run meanwhile.
+    pub(super) fn open(&self) -> Result<Opened, Failure> {
+        if let Some(directory) = &self.state_dir {
+            return Ok(Opened { reader: Reader::open(directory)?, bytes_max: None });
+        }
+        let environment = config::process_environment();
+        let loaded = config::load(LoadFor::Send, self.config.as_deref(), environment)?;
+        let store = loaded.settings.store;
+        Ok(Opened { reader: Reader::open(&store.directory)?, bytes_max: Some(store.bytes_max) })
+    }
+}
