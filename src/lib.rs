@@ -7,6 +7,7 @@ pub mod committer;
 pub mod config;
 pub mod dead_letter;
 pub mod delivery;
+pub mod demo;
 pub mod group;
 pub mod intake;
 pub mod mediation;

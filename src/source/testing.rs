@@ -49,6 +49,7 @@ pub(super) fn tag() -> Arc<SourceTag> {
             compressed_bytes_max: 1 << 20,
         },
         counters: <_>::default(),
+        backlog: <_>::default(),
     };
     Arc::new(SourceTag { name: "source".into(), meter: Arc::new(meter), counters: <_>::default() })
 }

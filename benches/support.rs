@@ -1,0 +1,110 @@
+//! What the benches share: realistic events and the meter that they are for.
+
+#![allow(dead_code, reason = "each bench uses its own part")]
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use meterd::chunk::{Buffer, CHUNK_BYTES, Chunk, Content, SourceTag, Stream};
+use meterd::group::{Group, Slice};
+use meterd::meter::{Limits, Meter, UnknownFields};
+use meterd::position::{Numbering, Origin};
+use meterd::schema::Schema;
+use meterd::telemetry::{MeterCounters, SourceCounters};
+
+/// Events in one request of a production tenant.
+pub(crate) const EVENTS_PER_REQUEST: usize = 10_000;
+
+/// The gzip level of the default configuration.
+pub(crate) const LEVEL: u32 = 2;
+
+/// `count` events of about 115 bytes, one a line: customers and quantities vary at random, the
+/// time goes on by some milliseconds. The same for the same `seed`.
+pub(crate) fn events(count: usize, seed: u64) -> Vec<u8> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut text = String::with_capacity(count * 120);
+    let mut millis = 0_u64;
+    for _ in 0..count {
+        millis += random.u64(0..20);
+        let (seconds, fraction) = (millis / 1000, millis % 1000);
+        let _ = writeln!(
+            text,
+            "{{\"CustomerId\":\"CUST-{:06}\",\"UsageIdentifier\":\"api-calls-{}\",\
+             \"UsageDate\":\"2026-11-{:02}T{:02}:{:02}:{:02}.{fraction:03}Z\",\"Quantity\":{}}}",
+            random.u32(0..100_000),
+            random.u32(0..20),
+            1 + seconds / 86_400 % 28,
+            seconds / 3600 % 24,
+            seconds / 60 % 60,
+            seconds % 60,
+            random.u32(1..1000),
+        );
+    }
+    text.into_bytes()
+}
+
+/// A meter with production limits.
+pub(crate) fn meter(event_id_field: Option<&str>) -> Arc<Meter> {
+    Arc::new(Meter {
+        name: "bench".into(),
+        upload_url: String::new(),
+        schema: Schema::documented(),
+        event_id_field: event_id_field.map(Into::into),
+        unknown_fields: UnknownFields::Keep,
+        limits: Limits {
+            events_per_request_max: 10_000,
+            payload_bytes_max: 4_000_000,
+            compressed_bytes_max: 4_000_000,
+        },
+        counters: MeterCounters::default(),
+        backlog: tokio::sync::Notify::new(),
+    })
+}
+
+/// A stream of `meter`.
+pub(crate) fn stream(meter: &Arc<Meter>) -> Arc<Stream> {
+    let counters = SourceCounters::default();
+    let source = SourceTag { name: "bench".into(), meter: Arc::clone(meter), counters };
+    Arc::new(Stream {
+        source: Arc::new(source),
+        origin: Origin(0x0123_4567_89ab_cdef),
+        label: "bench".into(),
+        numbering: Numbering::ByteOffset,
+    })
+}
+
+/// Cuts `lines` into chunks as a source does.
+pub(crate) fn chunks(stream: &Arc<Stream>, lines: &[u8]) -> Vec<Chunk> {
+    let mut chunks = Vec::new();
+    let mut at = 0;
+    while at < lines.len() {
+        let window = &lines[at..lines.len().min(at + CHUNK_BYTES)];
+        let length = memchr::memrchr(b'\n', window).map_or(window.len(), |end| end + 1);
+        chunks.push(Chunk {
+            stream: Arc::clone(stream),
+            first: at as u64,
+            end: (at + length) as u64,
+            content: Content::Lines(Buffer::from(window[..length].to_vec())),
+            file: None,
+            permit: None,
+        });
+        at += length;
+    }
+    chunks
+}
+
+/// One group of [`EVENTS_PER_REQUEST`] events.
+pub(crate) fn group(meter: &Arc<Meter>) -> Group {
+    let stream = stream(meter);
+    let slices = chunks(&stream, &events(EVENTS_PER_REQUEST, 7))
+        .into_iter()
+        .map(|chunk| {
+            let Content::Lines(lines) = &chunk.content else { unreachable!("only lines") };
+            let (range, count) = (0..lines.len(), memchr::memchr_iter(b'\n', lines).count());
+            let (first, end) = (chunk.first, chunk.end);
+            let lines = u32::try_from(count).unwrap_or(u32::MAX);
+            Slice { chunk: Arc::new(chunk), range, first, end, lines }
+        })
+        .collect();
+    Group { number: 0, meter: Arc::clone(meter), slices }
+}
