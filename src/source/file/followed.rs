@@ -143,6 +143,11 @@ impl Followed {
         }
     }
 
+    /// Whether it has something to read that waits for a decision.
+    pub(super) fn is_held_back(&self) -> bool {
+        self.candidate_since().is_some() && self.len > 0
+    }
+
     /// Moves behind what is in the file now.
     pub(super) fn skip_to_end(&mut self, context: &Context) -> io::Result<()> {
         let skipped = self.open().and_then(|is_there| match &self.file {

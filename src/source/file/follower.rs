@@ -108,6 +108,9 @@ impl<'a> Follower<'a> {
             let touched = std::mem::take(&mut signals.touched);
             let has_more = self.round(everything, &touched).map_err(|Closed| Error::Closed)?;
             signals.rescan |= std::mem::take(&mut self.is_astray);
+            if self.table.values().any(Followed::is_held_back) {
+                look_at = look_at.min(began + self.pace.hold);
+            }
             let until = if signals.rescan { look_at.min(scan_from) } else { look_at.min(scan_at) };
             let time = if has_more { Duration::ZERO } else { left_until(until) };
             signals.merge(self.watch.wait(stop, time).map_err(Error::Wait)?);
