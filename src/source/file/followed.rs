@@ -269,9 +269,9 @@ impl Followed {
 
     /// Records where reading stands without a line: what is before will not be read.
     pub(super) fn send_mark(&mut self, context: &Context) -> Result<(), Closed> {
-        let content = Content::Lines(Buffer::from(Vec::new()));
+        let nothing = Content::Lines(Buffer::from(Vec::new()));
         let at = self.place.offset;
-        self.send(Piece { content, first: at, end: at, lines: 0 }, context)
+        self.send(Piece { content: nothing, first: at, end: at, lines: 0 }, context)
     }
 
     fn send(&mut self, piece: Piece, context: &Context) -> Result<(), Closed> {

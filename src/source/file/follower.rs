@@ -55,8 +55,8 @@ impl<'a> Follower<'a> {
         // A device number that changed may have left two rows of one file: the later one counts.
         cursors.sort_by_key(|cursor| (cursor.file.generation, cursor.offset));
         let followed = cursors.into_iter().map(|cursor| {
-            let place = Place::from(&cursor);
-            Followed::new(place, cursor.file.path, Standing::RotatedAway)
+            let read = Place::from(&cursor);
+            Followed::new(read, cursor.file.path, Standing::RotatedAway)
         });
         let table = followed.map(|file| (file.key(), file)).collect();
         let from_end = BTreeSet::new();
