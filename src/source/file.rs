@@ -23,6 +23,7 @@ pub(in crate::source) mod place;
 mod watch;
 
 pub(in crate::source) use followed::{label_of, open, stream_of};
+pub(in crate::source) use follower::GZIP_MAGIC;
 
 use std::io;
 use std::time::Duration;

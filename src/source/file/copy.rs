@@ -120,23 +120,29 @@ fn is_perhaps_of(candidate: &File, len: u64, known: &Followed) -> io::Result<boo
         reopened = file;
         &reopened
     };
-    let metadata = original.metadata()?;
-    if Key::from(identity_of(&metadata)) != known.key() {
+    if Key::from(identity_of(&original.metadata()?)) != known.key() {
         return Ok(false);
     }
-    if metadata.len() < known.place.offset || !known.place.clone().is_in(original)? {
-        // Truncated already: its own turn decides whose copy this is.
-        return Ok(true);
-    }
-    let start = len.saturating_sub(END_BYTES_MAX as u64);
-    for (offset, bytes) in [(0, PREFIX_BYTES_MAX), (start, END_BYTES_MAX)] {
+    // In this order: a difference counts only if the known file is whole after it was found.
+    // One that is not was truncated, and its own turn decides whose copy this is.
+    Ok(is_start_of(candidate, len, original)? || !is_whole(known, original)?)
+}
+
+/// Whether the first and the last bytes of `candidate` are in `original` at the same offsets.
+fn is_start_of(candidate: &File, len: u64, original: &File) -> io::Result<bool> {
+    let end_at = len.saturating_sub(END_BYTES_MAX as u64);
+    for (offset, bytes_max) in [(0, PREFIX_BYTES_MAX), (end_at, END_BYTES_MAX)] {
         let rest = usize::try_from(len - offset).unwrap_or(usize::MAX);
-        let bytes = bytes.min(rest);
+        let bytes = bytes_max.min(rest);
         if read_at(candidate, offset, bytes)? != read_at(original, offset, bytes)? {
             return Ok(false);
         }
     }
     Ok(true)
+}
+
+fn is_whole(known: &Followed, file: &File) -> io::Result<bool> {
+    Ok(file.metadata()?.len() >= known.place.offset && known.place.clone().is_in(file)?)
 }
 
 fn is_candidate(file: &Followed) -> bool {

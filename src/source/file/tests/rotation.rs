@@ -122,11 +122,10 @@ fn a_copy_that_waits_long_for_its_truncation_is_not_read_as_a_new_file() {
     rig.start();
     rig.wait_for(2);
     rig.append("a.log.1", "one\n");
-    rig.append("b.log", "");
     rig.append("a.log", "three\n");
     rig.wait_for(3);
-    rig.append("a.log.1", "two\nthree\nfour\n");
     rig.append("a.log", "four\n");
+    rig.append("a.log.1", "two\nthree\nfour\n");
     rig.wait_for(4);
     rig.truncate("a.log");
     rig.append("a.log", "five\n");
