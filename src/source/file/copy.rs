@@ -18,7 +18,7 @@
 //! that cannot be found is logged.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
+use std::fs::{self, DirEntry, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -29,6 +29,9 @@ use crate::source::file::place::{HEAD_BYTES_MAX, Place, read_at};
 
 /// How many of a new file's last bytes are compared with the file that it may be a copy of.
 const END_BYTES_MAX: usize = 4096;
+
+/// How often a directory is listed before a truncated file has no copy in it.
+const LISTINGS_MAX: usize = 3;
 
 /// The copy of a file that was truncated.
 #[derive(Debug)]
@@ -50,14 +53,27 @@ pub(super) fn find(original: &Followed, table: &BTreeMap<Key, Followed>) -> Opti
         // Nothing was read, so nothing tells a copy from any other file.
         return None;
     }
+    // A rotation that renames older copies meanwhile hides one from a single listing.
+    (0..LISTINGS_MAX).find_map(|_| find_among(&paths_near(original, table), original, table))
+}
+
+/// The regular files beside `original`, and the new ones that were found elsewhere.
+fn paths_near(original: &Followed, table: &BTreeMap<Key, Followed>) -> BTreeSet<PathBuf> {
     let mut paths = BTreeSet::new();
     if let Some(Ok(entries)) = original.path.parent().map(fs::read_dir) {
-        let files =
-            entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
-        paths.extend(files.map(|entry| entry.path()));
+        let is_file = |entry: &DirEntry| entry.file_type().is_ok_and(|kind| kind.is_file());
+        paths.extend(entries.flatten().filter(is_file).map(|entry| entry.path()));
     }
     let waiting = table.values().filter(|file| is_candidate(file));
     paths.extend(waiting.map(|file| file.path.clone()));
+    paths
+}
+
+fn find_among(
+    paths: &BTreeSet<PathBuf>,
+    original: &Followed,
+    table: &BTreeMap<Key, Followed>,
+) -> Option<Copy> {
     let copies = paths.iter().filter_map(|path| examine(path, original, table).ok().flatten());
     copies.max_by_key(|copy| copy.len)
 }

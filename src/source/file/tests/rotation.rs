@@ -184,3 +184,27 @@ fn an_inode_that_is_used_again_is_another_file() {
     }
     rig.finish(expected);
 }
+
+/// A writer that never waits for the source and rotates all the time, in both ways.
+#[test]
+fn a_restless_writer_loses_nothing() {
+    let mut rig = Rig::new(&["a.log*"]);
+    rig.pace.hold = NEVER;
+    rig.settings.open_files_max = 2;
+    rig.start();
+    let mut expected = Vec::new();
+    for rotation in 0..150 {
+        for part in 0..fastrand::usize(1..6) {
+            let lines = numbered(&format!("{rotation}.{part}"), 0..fastrand::usize(1..2000));
+            rig.append("a.log", &text_of(&lines));
+            expected.extend(lines);
+        }
+        if fastrand::bool() {
+            rig.copy("a.log", &format!("a.log.{rotation}"));
+            rig.truncate("a.log");
+        } else {
+            rig.rename("a.log", &format!("a.log.{rotation}"));
+        }
+    }
+    rig.finish(expected);
+}
