@@ -152,7 +152,7 @@ impl Committer<'_> {
             && let Some(group) = self.early.remove(&self.next)
         {
             let size = size(&group);
-            if !self.has_room(bytes + size) {
+            if !self.has_room(bytes, size) {
                 self.early.insert(self.next, group);
                 break;
             }
@@ -163,11 +163,13 @@ impl Committer<'_> {
         groups
     }
 
-    /// Whether the store takes `bytes` more. An empty one takes a group of any size.
-    fn has_room(&mut self, bytes: usize) -> bool {
+    /// Whether the store takes a group of `size` bytes beside the `before` that are about to be
+    /// written. An empty one takes a group of any size.
+    fn has_room(&mut self, before: usize, size: usize) -> bool {
         let used = self.store.bytes_used();
-        let has_room = used.is_ok_and(|used| used + bytes as u64 <= self.store.bytes_max())
-            || self.store.is_drained().unwrap_or(false);
+        let needed = (before + size) as u64;
+        let has_room = used.is_ok_and(|used| used + needed <= self.store.bytes_max())
+            || (before == 0 && self.store.is_drained().unwrap_or(false));
         if !has_room && !self.is_full {
             let bytes_max = self.store.bytes_max();
             tracing::warn!(bytes_max, "the store is full, sources wait");
@@ -217,3 +219,6 @@ fn announce(group: &PackedGroup) {
         group.meter.backlog.notify_one();
     }
 }
+
+#[cfg(test)]
+mod tests;

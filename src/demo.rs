@@ -141,8 +141,8 @@ pub async fn run(
     let _ = serving.await;
     waited?;
     let (generated_good, generated_bad) = application.finish()?;
-    let (status, stats) = (report.status, handle.stats());
-    Ok(Outcome { generated_good, generated_bad, status, stats, elapsed })
+    let stats = handle.stats();
+    Ok(Outcome { generated_good, generated_bad, status: report.status, stats, elapsed })
 }
 
 /// Until everything has arrived, the time is up, or somebody asks to stop.

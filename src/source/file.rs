@@ -1,6 +1,36 @@
 //! Follows files for ever.
+//!
+//! A file is known by what it is, not by its name: inode number, birth time, first bytes, and
+//! the bytes before the cursor. It is followed through renames until it is read to its end;
+//! truncation begins a new generation of it, and the copy made before a truncation is read as
+//! the same stream. What was not committed is read again at the next start, with the same ids.
+//!
+//! Lines without an end wait for it. Nothing is ever written, locked or renamed here, and an
+//! error on one file never ends the source.
+//!
+//! * [`identity`](self): which file is which; `place`: how far it was read, and the reading
+//! * `discover`: what the patterns mean; `watch`: the kernel's word on changes
+//! * `followed`: one file and its turn; `follower`: all of them; `copy`: rotation by copying
+//!
+//! Memory is one buffer of 256 KiB and some 500 bytes for each file known.
 
+mod copy;
+mod discover;
+mod followed;
+mod follower;
+pub(in crate::source) mod identity;
+pub(in crate::source) mod place;
+mod watch;
+
+pub(in crate::source) use followed::{label_of, open, stream_of};
+
+use std::io;
 use std::time::Duration;
+
+use crate::position::Cursor;
+use crate::source::Context;
+use follower::Follower;
+use watch::Watch;
 
 /// Where reading begins in a file that was never seen before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, serde::Serialize)]
@@ -9,7 +39,8 @@ pub enum ReadFrom {
     /// At its first byte.
     #[default]
     Beginning,
-    /// At its end: what was there before is not read.
+    /// At its end: what was there before is not read. Holds for the files that are there when a
+    /// source starts that has no cursor yet; later ones are read from their beginning.
     End,
 }
 
@@ -30,11 +61,56 @@ pub struct Settings {
     pub open_files_max: usize,
 }
 
-/// Placeholder.
+/// Why files cannot be followed.
 #[derive(Debug, thiserror::Error)]
-#[error("x")]
-pub struct Error;
-/// Placeholder.
-pub fn run(_: &Settings, _: &super::Context, _: Vec<crate::position::Cursor>) -> Result<(), Error> {
-    Ok(())
+pub enum Error {
+    /// A pattern has no meaning.
+    #[error("{pattern:?} is not a pattern")]
+    Pattern {
+        /// The configured pattern.
+        pattern: String,
+        /// What is wrong with it.
+        #[source]
+        source: glob::PatternError,
+    },
+    /// A relative pattern counts from a directory that is gone.
+    #[error("cannot find the working directory")]
+    Directory(#[source] io::Error),
+    /// The system refused to wait for changes.
+    #[error("cannot wait for changes of files")]
+    Wait(#[source] io::Error),
+    /// The stages behind the source ended before it did.
+    #[error("the intake closed while files were followed")]
+    Closed,
 }
+
+/// How long the parts of following take.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    /// From one round to the next, so that a busy writer does not cost a wake-up per line.
+    round: Duration,
+    /// From one search for files to the next while the kernel says nothing.
+    rescan: Duration,
+    /// How long a new file that may be a copy waits for the truncation of the other.
+    hold: Duration,
+    /// How long a file that was rotated away or deleted is still looked at after its last change:
+    /// a writer may keep it open for a while.
+    quiet: Duration,
+}
+
+const PACE: Pace = Pace {
+    round: Duration::from_millis(20),
+    rescan: Duration::from_secs(5),
+    hold: Duration::from_secs(10),
+    quiet: Duration::from_secs(60),
+};
+
+/// Follows the files of the source until the agent stops. Blocks: call it on a thread.
+///
+/// `cursors` are all that the store holds for this source.
+pub fn run(settings: &Settings, context: &Context, cursors: Vec<Cursor>) -> Result<(), Error> {
+    Follower::new(settings, context, PACE, Watch::new(), cursors)?.run()
+}
+
+#[cfg(test)]
+mod tests;

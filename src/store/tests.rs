@@ -1,1 +1,386 @@
+use std::sync::Arc;
 
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::*;
+use crate::dead_letter::{DeadLetter, Reason};
+use crate::group::{PackedBatch, SourceTally};
+use crate::meter::{Limits, Meter, UnknownFields};
+use crate::position::{BytesHash, FileIdentity, FileMark, Origin};
+use crate::schema::Schema;
+use crate::settlement::{BatchId, LaneState};
+use crate::store::reader::Reader;
+use crate::telemetry::MeterCounters;
+
+type TestResult = Result<(), Box<dyn std::error::Error>>;
+
+const NOW: Timestamp = Timestamp::from_millis(1_763_705_651_123);
+
+fn settings(directory: &Path) -> Settings {
+    Settings {
+        directory: directory.join("state"),
+        bytes_max: 1 << 30,
+        receipts_keep: Duration::from_secs(60),
+    }
+}
+
+fn meter(name: &str) -> Arc<Meter> {
+    Arc::new(Meter {
+        name: name.into(),
+        upload_url: String::new(),
+        schema: Schema::documented(),
+        event_id_field: None,
+        unknown_fields: UnknownFields::Keep,
+        limits: Limits {
+            events_per_request_max: 10,
+            payload_bytes_max: 1000,
+            compressed_bytes_max: 1000,
+        },
+        counters: MeterCounters::default(),
+        backlog: tokio::sync::Notify::new(),
+    })
+}
+
+fn cursor(offset: u64) -> Cursor {
+    let identity = FileIdentity { device: u64::MAX, inode: 7, born_nanos: None };
+    let file = FileMark {
+        identity,
+        generation: 2,
+        path: PathBuf::from("/var/log/app/usage.jsonl"),
+        prefix: BytesHash::of(b"start"),
+    };
+    Cursor { file, origin: Origin(u64::MAX), offset, tail: BytesHash::of(b"tail") }
+}
+
+/// A group with one batch of `events` events, `dead` dead letters and a cursor at `offset`.
+fn group(meter: &Arc<Meter>, events: u32, dead: u64, offset: u64) -> PackedGroup {
+    let letter = DeadLetter {
+        meter: Arc::clone(&meter.name),
+        source: "app".into(),
+        position: "/log:12".into(),
+        reason: Reason::WrongType,
+        field: Some("Quantity".into()),
+        detail: "byte 1: a number was expected, a string was found".into(),
+        event: b"{\xff}".to_vec(),
+    };
+    let batch = PackedBatch {
+        body: Bytes::from(vec![events.to_le_bytes()[0]; 100]),
+        sha256: [7; 32],
+        events,
+        payload_bytes: 300,
+        first_event_id: Some("a-1".into()),
+        last_event_id: Some("a-2".into()),
+    };
+    let read = u64::from(events) + dead + 1;
+    let tally = SourceTally { source: "app".into(), read, dead_lettered: dead, ignored: 1 };
+    PackedGroup {
+        number: 0,
+        meter: Arc::clone(meter),
+        batches: if events == 0 { Vec::new() } else { vec![batch] },
+        dead_letters: (0..dead).map(|_| letter.clone()).collect(),
+        cursors: vec![("app".into(), cursor(offset))],
+        tallies: vec![tally],
+        permits: Vec::new(),
+    }
+}
+
+fn commit(
+    store: &mut Store,
+    groups: &[PackedGroup],
+    settlements: &[&Settlement],
+) -> Result<(), Error> {
+    store.commit(&Work { groups, settlements, now: NOW })
+}
+
+fn delivered(batch: i64, meter: &Arc<Meter>) -> Settlement {
+    Settlement::Delivered {
+        batch: BatchId(batch),
+        meter: Arc::clone(&meter.name),
+        attempts: 3,
+        status: 200,
+        at: NOW,
+    }
+}
+
+#[test]
+fn what_is_committed_is_there_after_a_reopen() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let settings = settings(directory.path());
+    let meter = meter("m");
+    let mut store = Store::open(&settings, "edge:1 \"x\"")?;
+    commit(&mut store, &[group(&meter, 2, 1, 50)], &[])?;
+    drop(store);
+    let store = Store::open(&settings, "edge:1 \"x\"")?;
+    assert_eq!(store.cursors("app")?, [cursor(50)]);
+    assert_eq!(store.cursors("other")?, []);
+    let mut reader = Reader::open(&settings.directory)?;
+    let (head, body) = reader.next_batch("m", BatchId(0))?.ok_or("a batch")?;
+    assert_eq!((head.id, head.events, body.len()), (BatchId(1), 2, 100));
+    assert!(head.track_id.starts_with("edge_1__x_-") && head.track_id.ends_with("-1"));
+    assert_eq!(reader.next_batch("m", BatchId(1))?, None);
+    assert_eq!(reader.next_batch("n", BatchId(0))?, None);
+    let letters = reader.dead_letters(0, 10)?;
+    let letter = letters.first().ok_or("a dead letter")?;
+    assert_eq!((letter.reason.as_str(), letter.event.as_str()), ("wrong_type", "{\u{fffd}}"));
+    let status = reader.status(NOW, None)?;
+    assert!(status.equation.holds);
+    assert_eq!((status.equation.read, status.equation.stored), (4, 2));
+    Ok(())
+}
+
+#[test]
+fn track_ids_are_short_and_of_allowed_characters_whatever_the_name() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let name = "é:;\"'".repeat(20);
+    let mut store = Store::open(&settings(directory.path()), &name)?;
+    store.connection.execute(
+        "INSERT INTO sqlite_sequence (name, seq) VALUES ('batches', 9223372036854775806)",
+        [],
+    )?;
+    commit(&mut store, &[group(&meter("m"), 1, 0, 1)], &[])?;
+    let reader = Reader::open(&settings(directory.path()).directory)?;
+    let (head, _) = reader.next_batch("m", BatchId(0))?.ok_or("a batch")?;
+    assert!(head.track_id.len() <= 64, "{}", head.track_id);
+    assert!(
+        head.track_id.chars().all(|letter| letter.is_ascii_graphic() && !":;\"'".contains(letter))
+    );
+    Ok(())
+}
+
+#[test]
+fn a_receipt_takes_the_place_of_its_batch_once() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let settings = settings(directory.path());
+    let meter = meter("m");
+    let mut store = Store::open(&settings, "a")?;
+    commit(&mut store, &[group(&meter, 2, 0, 1)], &[])?;
+    let unknown = Settlement::Attempted { batch: BatchId(1), outcome_unknown: true };
+    let receipt = delivered(1, &meter);
+    commit(&mut store, &[], &[&unknown, &receipt])?;
+    commit(&mut store, &[], &[&receipt])?;
+    assert!(store.is_drained()?);
+    let mut reader = Reader::open(&settings.directory)?;
+    let receipts = reader.receipts(0, 10)?;
+    let receipt = receipts.first().ok_or("a receipt")?;
+    assert_eq!((receipt.attempts, receipt.outcome_unknown_attempts), (3, 1));
+    assert_eq!(receipt.sha256, "07".repeat(32));
+    assert_eq!(reader.receipt(&receipt.track_id)?.as_ref(), Some(receipt));
+    assert_eq!(reader.receipt("1")?.as_ref(), Some(receipt));
+    assert_eq!(reader.receipt("somebody-1")?, None);
+    let equation = reader.status(NOW, None)?.equation;
+    assert_eq!((equation.delivered, equation.stored, equation.holds), (2, 0, true));
+    Ok(())
+}
+
+#[test]
+fn a_number_of_a_batch_is_never_used_again() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let meter = meter("m");
+    let mut store = Store::open(&settings(directory.path()), "a")?;
+    commit(&mut store, &[group(&meter, 2, 0, 1)], &[])?;
+    commit(&mut store, &[], &[&delivered(1, &meter)])?;
+    drop(store);
+    let mut store = Store::open(&settings(directory.path()), "a")?;
+    commit(&mut store, &[group(&meter, 2, 0, 2)], &[])?;
+    let reader = Reader::open(&settings(directory.path()).directory)?;
+    let next = reader.next_batch("m", BatchId(0))?;
+    assert_eq!(next.map(|(head, _)| head.id), Some(BatchId(2)));
+    Ok(())
+}
+
+#[test]
+fn a_run_that_was_cut_off_leaves_its_oldest_batches_in_doubt() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let settings = settings(directory.path());
+    let (one, two) = (meter("one"), meter("two"));
+    let mut store = Store::open(&settings, "a")?;
+    assert_eq!(store.begin_run(2, NOW)?, 0);
+    let groups: Vec<PackedGroup> =
+        [&one, &one, &one, &two].map(|meter| group(meter, 1, 0, 1)).into_iter().collect();
+    commit(&mut store, &groups, &[])?;
+    drop(store);
+    // Cut off: two of the first meter and the only one of the second may have been under way.
+    let mut store = Store::open(&settings, "a")?;
+    assert_eq!(store.begin_run(8, NOW)?, 3);
+    store.end_run()?;
+    drop(store);
+    let mut store = Store::open(&settings, "a")?;
+    assert_eq!(store.begin_run(8, NOW)?, 0);
+    let reader = Reader::open(&settings.directory)?;
+    let unknown = |meter, after| -> Result<Option<u32>, Error> {
+        let next = reader.next_batch(meter, BatchId(after))?;
+        Ok(next.map(|(head, _)| head.outcome_unknown_attempts))
+    };
+    assert_eq!(
+        (unknown("one", 0)?, unknown("one", 1)?, unknown("one", 2)?),
+        (Some(1), Some(1), Some(0))
+    );
+    assert_eq!(unknown("two", 0)?, Some(1));
+    Ok(())
+}
+
+#[test]
+fn old_receipts_are_forgotten_and_still_counted() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let settings = settings(directory.path());
+    let meter = meter("m");
+    let mut store = Store::open(&settings, "a")?;
+    commit(&mut store, &[group(&meter, 2, 0, 1)], &[])?;
+    commit(&mut store, &[], &[&delivered(1, &meter)])?;
+    store.begin_run(8, Timestamp::from_millis(NOW.as_millis() + 61_000))?;
+    let mut reader = Reader::open(&settings.directory)?;
+    assert_eq!(reader.receipts(0, 10)?, []);
+    assert_eq!(reader.status(NOW, None)?.equation.delivered, 2);
+    Ok(())
+}
+
+#[test]
+fn a_store_has_one_writer_and_any_number_of_readers() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let settings = settings(directory.path());
+    let _store = Store::open(&settings, "a")?;
+    let second = Store::open(&settings, "a").map(|_| ());
+    let process = std::process::id();
+    assert!(
+        matches!(second, Err(Error::InUse { holder, .. }) if holder.contains(&process.to_string()))
+    );
+    let _readers = (Reader::open(&settings.directory)?, Reader::open(&settings.directory)?);
+    Ok(())
+}
+
+#[test]
+fn a_store_that_is_not_understood_is_left_alone() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let settings = settings(directory.path());
+    assert!(matches!(Reader::open(&settings.directory), Err(Error::Missing { .. })));
+    drop(Store::open(&settings, "a")?);
+    let change = |statement: &str| -> TestResult {
+        Ok(Connection::open(settings.directory.join(FILE_NAME))?.execute_batch(statement)?)
+    };
+    change("PRAGMA user_version = 99")?;
+    assert!(matches!(Store::open(&settings, "a"), Err(Error::NotUnderstood { .. })));
+    assert!(matches!(Reader::open(&settings.directory), Err(Error::NotUnderstood { .. })));
+    change("PRAGMA user_version = 1; PRAGMA application_id = 5")?;
+    assert!(matches!(Store::open(&settings, "a"), Err(Error::NotUnderstood { .. })));
+    std::fs::write(
+        settings.directory.join(FILE_NAME),
+        "not a database, but long enough to be read",
+    )?;
+    assert!(matches!(Store::open(&settings, "a"), Err(Error::Sqlite(_))));
+    Ok(())
+}
+
+/// Something that happens to a store.
+#[derive(Debug, Clone)]
+enum Step {
+    Commit { meter: usize, events: u32, dead: u64 },
+    Deliver { nth: usize },
+    Fail { nth: usize, outcome_unknown: bool },
+    Hold { meter: usize },
+    Reopen,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (0_usize..2, 0_u32..20, 0_u64..3)
+            .prop_map(|(meter, events, dead)| Step::Commit { meter, events, dead }),
+        3 => (0_usize..5).prop_map(|nth| Step::Deliver { nth }),
+        1 => (0_usize..5, any::<bool>())
+            .prop_map(|(nth, outcome_unknown)| Step::Fail { nth, outcome_unknown }),
+        1 => (0_usize..2).prop_map(|meter| Step::Hold { meter }),
+        1 => Just(Step::Reopen),
+    ]
+}
+
+/// What the store should hold, in the simplest way.
+#[derive(Debug, Default)]
+struct Model {
+    /// Number, meter, events and unknown outcomes of each batch that waits.
+    batches: Vec<(i64, usize, u32, u32)>,
+    next: i64,
+    read: i64,
+    dead: i64,
+    ignored: i64,
+    delivered: i64,
+    offset: u64,
+}
+
+fn apply(
+    store: &mut Store,
+    model: &mut Model,
+    meters: &[Arc<Meter>],
+    step: &Step,
+) -> Result<(), Error> {
+    match *step {
+        Step::Commit { meter, events, dead } => {
+            model.offset += 10;
+            commit(store, &[group(&meters[meter], events, dead, model.offset)], &[])?;
+            if events > 0 {
+                model.next += 1;
+                model.batches.push((model.next, meter, events, 0));
+            }
+            let dead = i64::try_from(dead).unwrap_or(0);
+            model.read += i64::from(events) + dead + 1;
+            model.dead += dead;
+            model.ignored += 1;
+        }
+        Step::Deliver { nth } if nth < model.batches.len() => {
+            let (batch, meter, events, _) = model.batches.remove(nth);
+            commit(store, &[], &[&delivered(batch, &meters[meter])])?;
+            model.delivered += i64::from(events);
+        }
+        Step::Fail { nth, outcome_unknown } if nth < model.batches.len() => {
+            let batch = BatchId(model.batches[nth].0);
+            commit(store, &[], &[&Settlement::Attempted { batch, outcome_unknown }])?;
+            model.batches[nth].3 += u32::from(outcome_unknown);
+        }
+        Step::Hold { meter } => {
+            let meter = Arc::clone(&meters[meter].name);
+            let (state, reason) = (LaneState::Held, "404".to_owned());
+            commit(store, &[], &[&Settlement::Lane { meter, state, reason, at: NOW }])?;
+        }
+        Step::Reopen => store.reopen()?,
+        Step::Deliver { .. } | Step::Fail { .. } => {}
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn a_store_does_what_its_model_does(steps in prop::collection::vec(step(), 1..30)) {
+        let run = || -> TestResult {
+            let directory = tempfile::tempdir()?;
+            let settings = settings(directory.path());
+            let meters = [meter("one"), meter("two")];
+            let mut store = Store::open(&settings, "a")?;
+            let mut model = Model::default();
+            for step in &steps {
+                apply(&mut store, &mut model, &meters, step)?;
+                let mut reader = Reader::open(&settings.directory)?;
+                let sum = reader.status(NOW, None)?.equation;
+                let stored = model.batches.iter().map(|batch| i64::from(batch.2)).sum();
+                let found = (sum.read, sum.delivered, sum.dead_lettered, sum.ignored, sum.stored);
+                assert_eq!(found, (model.read, model.delivered, model.dead, model.ignored, stored));
+                assert!(sum.holds);
+                for (index, meter) in meters.iter().enumerate() {
+                    let mut after = BatchId(0);
+                    let mut waiting = Vec::new();
+                    while let Some((head, _)) = reader.next_batch(&meter.name, after)? {
+                        after = head.id;
+                        waiting.push((head.id.0, index, head.events, head.outcome_unknown_attempts));
+                    }
+                    let mut expected = model.batches.clone();
+                    expected.retain(|batch| batch.1 == index);
+                    assert_eq!(waiting, expected);
+                }
+                let offset = store.cursors("app")?.first().map_or(0, |cursor| cursor.offset);
+                assert_eq!(offset, model.offset);
+            }
+            Ok(())
+        };
+        prop_assert!(run().is_ok());
+    }
+}

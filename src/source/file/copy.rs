@@ -1,0 +1,144 @@
+//! Rotation by copy and truncation: the copy's lines are those of the file it was made of.
+//!
+//! A program copies the log to another file and then truncates the log. The copy has another
+//! inode, so it looks like a new file; its first lines were read already, and its last lines
+//! perhaps not. The rule, in two halves:
+//!
+//! * When a known file turns out to be truncated, its directory is searched for another file
+//!   whose content is the known file's as far as it was read ([`find`]). Reading goes on there
+//!   with the same origin and offsets, so no line is lost and none has a second id.
+//! * A new file that the patterns mean and that so far is a copy of a known one is not read for
+//!   some seconds ([`is_perhaps`]). If the known one is truncated meanwhile, the first half
+//!   takes it as the copy; if not, it is a file of its own.
+//!
+//! What remains, and cannot be closed from outside: lines that are written to the log after the
+//! last bytes were copied and before it is truncated, and were not read in that moment, are in
+//! neither file. A copy that is moved or compressed before the truncation is noticed is not
+//! found, and a copy into another directory only when the patterns mean it. The number of bytes
+//! that cannot be found is logged.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::position::{FileIdentity, PREFIX_BYTES_MAX};
+use crate::source::file::followed::{Followed, Standing, open};
+use crate::source::file::identity::{Key, identity_of};
+use crate::source::file::place::{HEAD_BYTES_MAX, Place, read_at};
+
+/// How many of a new file's last bytes are compared with the file that it may be a copy of.
+const END_BYTES_MAX: usize = 4096;
+
+/// The copy of a file that was truncated.
+#[derive(Debug)]
+pub(super) struct Copy {
+    /// Where it is.
+    pub(super) path: PathBuf,
+    /// Where reading goes on in it.
+    pub(super) place: Place,
+    /// Open for reading.
+    pub(super) file: File,
+    /// Its size.
+    pub(super) len: u64,
+}
+
+/// Looks for the copy of what `original` held before it was truncated. Where several files
+/// fit, the largest holds the most lines.
+pub(super) fn find(original: &Followed, table: &BTreeMap<Key, Followed>) -> Option<Copy> {
+    if original.place.offset == 0 {
+        // Nothing was read, so nothing tells a copy from any other file.
+        return None;
+    }
+    let mut paths = BTreeSet::new();
+    if let Some(Ok(entries)) = original.path.parent().map(fs::read_dir) {
+        let files =
+            entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
+        paths.extend(files.map(|entry| entry.path()));
+    }
+    let waiting = table.values().filter(|file| is_candidate(file));
+    paths.extend(waiting.map(|file| file.path.clone()));
+    let copies = paths.iter().filter_map(|path| examine(path, original, table).ok().flatten());
+    copies.max_by_key(|copy| copy.len)
+}
+
+/// The file at `path` if it holds what was read of `original` and is read for nobody else.
+fn examine(
+    path: &Path,
+    original: &Followed,
+    table: &BTreeMap<Key, Followed>,
+) -> io::Result<Option<Copy>> {
+    let metadata = fs::symlink_metadata(path)?;
+    let identity = identity_of(&metadata);
+    let is_free = |key: Key| table.get(&key).is_none_or(is_candidate);
+    if metadata.len() < original.place.offset || !is_free(identity.into()) {
+        return Ok(None);
+    }
+    let file = open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() || Key::from(identity_of(&metadata)) != Key::from(identity) {
+        return Ok(None);
+    }
+    let mut place = original.place.in_copy(identity);
+    let holds = place.is_in(&file)?;
+    let copy = Copy { path: path.to_owned(), place, file, len: metadata.len() };
+    Ok(holds.then_some(copy))
+}
+
+/// Whether the new file `candidate`, whose size is `len`, may be a copy of a known one, finished
+/// or under way. Only the files that begin alike are opened.
+pub(super) fn is_perhaps(
+    candidate: &File,
+    identity: FileIdentity,
+    len: u64,
+    table: &BTreeMap<Key, Followed>,
+) -> io::Result<bool> {
+    let head = read_at(candidate, 0, HEAD_BYTES_MAX)?;
+    let begins_alike = |known: &Followed| {
+        let both = known.place.head.len().min(head.len());
+        both > 0 && known.place.head.get(..both) == head.get(..both)
+    };
+    let known = table.values().filter(|known| {
+        let is_read = known.is_followed() && !is_candidate(known) && known.place.offset > 0;
+        is_read && known.key() != Key::from(identity) && begins_alike(known)
+    });
+    for known in known {
+        if is_perhaps_of(candidate, len, known)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn is_perhaps_of(candidate: &File, len: u64, known: &Followed) -> io::Result<bool> {
+    let reopened;
+    let original = if let Some(file) = &known.file {
+        file
+    } else {
+        // A file that cannot be opened under its name cannot be truncated under it either.
+        let Ok(file) = open(&known.path) else { return Ok(false) };
+        reopened = file;
+        &reopened
+    };
+    let metadata = original.metadata()?;
+    if Key::from(identity_of(&metadata)) != known.key() {
+        return Ok(false);
+    }
+    if metadata.len() < known.place.offset || !known.place.clone().is_in(original)? {
+        // Truncated already: its own turn decides whose copy this is.
+        return Ok(true);
+    }
+    let start = len.saturating_sub(END_BYTES_MAX as u64);
+    for (offset, bytes) in [(0, PREFIX_BYTES_MAX), (start, END_BYTES_MAX)] {
+        let rest = usize::try_from(len - offset).unwrap_or(usize::MAX);
+        let bytes = bytes.min(rest);
+        if read_at(candidate, offset, bytes)? != read_at(original, offset, bytes)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn is_candidate(file: &Followed) -> bool {
+    matches!(file.standing, Standing::Candidate { .. })
+}

@@ -1,0 +1,332 @@
+//! One file that is followed: where it is, how it is looked at, and its turn to be read.
+
+use std::ffi::OsStr;
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use rustix::fs::OFlags;
+
+use crate::chunk::{Buffer, Chunk, Content, Stream};
+use crate::intake::Closed;
+use crate::position::Numbering;
+use crate::source::Context;
+use crate::source::file::identity::{Key, identity_of};
+use crate::source::file::place::{Piece, Place, Step};
+
+/// How many reads of 256 KiB one file has before it is another's turn.
+const READS_PER_TURN: u32 = 4;
+
+/// A look at a file that was written so shortly before may miss the next write: file times have
+/// the kernel's tick as their grain, and two contents of one tick and one size look alike.
+const SETTLED_AFTER: Duration = Duration::from_millis(100);
+
+/// How a file stands to the patterns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// New, and perhaps the copy of a file that is about to be truncated.
+    Candidate {
+        /// When it was last seen to grow.
+        since: Instant,
+    },
+    /// A pattern means it.
+    Matched,
+    /// No pattern means it any more: it is read to its end.
+    RotatedAway,
+    /// Compressed: never read.
+    Refused,
+    /// Not looked at any more, but known, should it come back.
+    LetGo,
+}
+
+/// What a turn came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Read as far as there are whole lines.
+    Done,
+    /// There is more.
+    More,
+    /// The content is not the one that was read before.
+    Changed,
+    /// The file is not under its path any more.
+    Missing,
+}
+
+/// A file and how far it was read.
+#[derive(Debug)]
+pub(super) struct Followed {
+    pub(super) place: Place,
+    pub(super) path: PathBuf,
+    pub(super) standing: Standing,
+    /// None while few files may be open, or nothing was read yet.
+    pub(super) file: Option<File>,
+    /// Its size when it was last looked at.
+    pub(super) len: u64,
+    /// Its size when it was last seen to hold what was read of it.
+    pub(super) content_len: u64,
+    /// Whether some directory still names it, as far as was seen.
+    pub(super) is_linked: bool,
+    /// Whether its last turn ended before its lines did.
+    pub(super) has_more: bool,
+    /// When it was last seen to change.
+    pub(super) active: Instant,
+    /// Size and time of the last content that was read as far as possible.
+    seen: Option<(u64, SystemTime)>,
+    stream: Option<Arc<Stream>>,
+    trouble: Option<io::ErrorKind>,
+}
+
+impl Followed {
+    /// A file at `path`, of which `place` is known.
+    pub(super) fn new(place: Place, path: PathBuf, standing: Standing) -> Self {
+        Self {
+            place,
+            path,
+            standing,
+            file: None,
+            len: 0,
+            content_len: 0,
+            is_linked: true,
+            has_more: false,
+            active: Instant::now(),
+            seen: None,
+            stream: None,
+            trouble: None,
+        }
+    }
+
+    /// What its identity agrees on with every other look at it.
+    pub(super) fn key(&self) -> Key {
+        self.place.identity.into()
+    }
+
+    /// Its file name.
+    pub(super) fn name(&self) -> Option<&OsStr> {
+        self.path.file_name()
+    }
+
+    /// Its path as people and logs may see it.
+    pub(super) fn label(&self) -> String {
+        label_of(&self.path)
+    }
+
+    /// Bytes that were seen and not read.
+    pub(super) fn unread_bytes(&self) -> u64 {
+        self.len.saturating_sub(self.place.offset)
+    }
+
+    /// Whether everything in it was read, a line without an end excepted.
+    pub(super) fn is_read(&self) -> bool {
+        self.seen.is_some() && !self.has_more
+    }
+
+    /// Whether it is worth a look now.
+    pub(super) fn is_followed(&self) -> bool {
+        !matches!(self.standing, Standing::LetGo | Standing::Refused)
+    }
+
+    /// Gives it the path under which it was found.
+    pub(super) fn move_to(&mut self, path: PathBuf) {
+        if self.path != path {
+            (self.path, self.stream) = (path, None);
+        }
+    }
+
+    /// Since when it is a candidate, if it is one.
+    pub(super) fn candidate_since(&self) -> Option<Instant> {
+        match self.standing {
+            Standing::Candidate { since } => Some(since),
+            _ => None,
+        }
+    }
+
+    /// Moves behind what is in the file now.
+    pub(super) fn skip_to_end(&mut self, context: &Context) -> io::Result<()> {
+        let skipped = self.open().and_then(|is_there| match &self.file {
+            Some(file) if is_there => self.place.skip_to_end(file, context),
+            _ => Err(io::ErrorKind::NotFound.into()),
+        });
+        skipped.inspect_err(|error| self.complain(error))
+    }
+
+    /// Goes on with `place`; what was known of the content before is forgotten.
+    pub(super) fn begin(&mut self, place: Place) {
+        (self.place, self.seen, self.stream, self.content_len) = (place, None, None, 0);
+        self.has_more = true;
+    }
+
+    /// Reads some of what is there. A failure is logged once and ends the turn.
+    pub(super) fn turn(
+        &mut self,
+        context: &Context,
+        line_bytes_max: usize,
+    ) -> Result<Turn, Closed> {
+        match self.try_turn(context, line_bytes_max) {
+            Ok(turn) => {
+                self.trouble = None;
+                turn
+            }
+            Err(error) => {
+                self.complain(&error);
+                self.has_more = false;
+                self.file = None;
+                Ok(Turn::Done)
+            }
+        }
+    }
+
+    /// Logs `error` unless the same was logged last.
+    pub(super) fn complain(&mut self, error: &io::Error) {
+        if self.trouble.replace(error.kind()) != Some(error.kind()) {
+            tracing::warn!(path = %self.label(), %error, "cannot read the file, trying again");
+        }
+    }
+
+    /// The outer result is the file's, the inner one the intake's.
+    fn try_turn(
+        &mut self,
+        context: &Context,
+        line_bytes_max: usize,
+    ) -> io::Result<Result<Turn, Closed>> {
+        let Some(metadata) = self.look()? else { return Ok(Ok(Turn::Missing)) };
+        if metadata.len() < self.place.position() {
+            return Ok(Ok(Turn::Changed));
+        }
+        let modified = metadata.modified()?;
+        if self.seen == Some((metadata.len(), modified)) && !self.has_more {
+            return Ok(Ok(Turn::Done));
+        }
+        if !self.open()? {
+            return Ok(Ok(Turn::Missing));
+        }
+        for _ in 0..READS_PER_TURN {
+            let Some(file) = &self.file else { return Ok(Ok(Turn::Missing)) };
+            let (offset, tail) = (self.place.offset, self.place.tail);
+            match self.place.read(file, context, line_bytes_max)? {
+                Step::Piece(piece) => {
+                    self.active = Instant::now();
+                    if let Err(Closed) = self.send(piece, context) {
+                        // Not handed over: a file deleted meanwhile is read once more.
+                        (self.place.offset, self.place.tail) = (offset, tail);
+                        return Ok(Err(Closed));
+                    }
+                }
+                Step::Discarding => self.active = Instant::now(),
+                Step::Changed => return Ok(Ok(Turn::Changed)),
+                Step::Waiting => {
+                    let is_settled = modified.elapsed().is_ok_and(|age| age > SETTLED_AFTER);
+                    self.seen = is_settled.then_some((metadata.len(), modified));
+                    (self.content_len, self.has_more) = (metadata.len(), false);
+                    return Ok(Ok(Turn::Done));
+                }
+            }
+        }
+        (self.content_len, self.has_more) = (metadata.len(), true);
+        Ok(Ok(Turn::More))
+    }
+
+    /// Looks at the file; none when its path names another or nothing.
+    pub(super) fn look(&mut self) -> io::Result<Option<Metadata>> {
+        let metadata = match &self.file {
+            Some(file) => file.metadata()?,
+            None => match fs::metadata(&self.path) {
+                Ok(metadata) if Key::from(identity_of(&metadata)) == self.key() => metadata,
+                Ok(_) => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(error),
+            },
+        };
+        if metadata.len() != self.len {
+            (self.len, self.active) = (metadata.len(), Instant::now());
+        }
+        self.is_linked = metadata.nlink() > 0;
+        Ok(Some(metadata))
+    }
+
+    /// Opens the file where it is closed; false when its path names another or nothing.
+    pub(super) fn open(&mut self) -> io::Result<bool> {
+        if self.file.is_none() {
+            let file = match open(&self.path) {
+                Ok(file) => file,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+                Err(error) => return Err(error),
+            };
+            if Key::from(identity_of(&file.metadata()?)) != self.key() {
+                return Ok(false);
+            }
+            self.file = Some(file);
+        }
+        Ok(true)
+    }
+
+    /// Records where reading stands without a line: what is before will not be read.
+    pub(super) fn send_mark(&mut self, context: &Context) -> Result<(), Closed> {
+        let content = Content::Lines(Buffer::from(Vec::new()));
+        let at = self.place.offset;
+        self.send(Piece { content, first: at, end: at, lines: 0 }, context)
+    }
+
+    fn send(&mut self, piece: Piece, context: &Context) -> Result<(), Closed> {
+        let (lines, bytes) = (piece.lines, piece.end - piece.first);
+        let chunk = self.chunk(piece, context);
+        // Given up at a stop: what is not taken is read again at the next start, except from a
+        // file that no directory names any more.
+        let stop = &context.stop;
+        let until = if self.is_linked { &stop.drain } else { &stop.abandon };
+        context.intake.send_blocking(chunk, until)?;
+        context.count(lines, bytes);
+        Ok(())
+    }
+
+    fn chunk(&mut self, piece: Piece, context: &Context) -> Chunk {
+        let place = &self.place;
+        let path = &self.path;
+        let stream = self.stream.get_or_insert_with(|| stream_of(place, path, context));
+        Chunk {
+            stream: Arc::clone(stream),
+            first: piece.first,
+            end: piece.end,
+            content: piece.content,
+            file: Some(place.mark(path.clone())),
+            permit: None,
+        }
+    }
+}
+
+/// The stream of the lines at `place` of the file at `path`.
+pub(in crate::source) fn stream_of(place: &Place, path: &Path, context: &Context) -> Arc<Stream> {
+    Arc::new(Stream {
+        source: Arc::clone(&context.tag),
+        // A piece is read before its stream is asked for, and reading it finds the origin.
+        origin: place.origin.unwrap_or_else(|| place.origin_without_lines(context)),
+        label: label_of(path),
+        numbering: Numbering::ByteOffset,
+    })
+}
+
+/// A path without control characters.
+pub(in crate::source) fn label_of(path: &Path) -> String {
+    let path = path.to_string_lossy();
+    if path.chars().any(char::is_control) {
+        path.chars()
+            .flat_map(|char| -> Box<dyn Iterator<Item = char>> {
+                if char.is_control() {
+                    Box::new(char.escape_default())
+                } else {
+                    Box::new(std::iter::once(char))
+                }
+            })
+            .collect()
+    } else {
+        path.into_owned()
+    }
+}
+
+/// Opens a file for reading; does not wait should there be a pipe of that name.
+pub(in crate::source) fn open(path: &Path) -> io::Result<File> {
+    let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
+}

@@ -1,0 +1,152 @@
+//! Finding the files of the patterns, and those that have gone elsewhere.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use crate::intake::Closed;
+use crate::position::FileIdentity;
+use crate::source::file::ReadFrom;
+use crate::source::file::discover::{Directories, Found, by_inode};
+use crate::source::file::followed::{Followed, Standing};
+use crate::source::file::follower::{Follower, report_vanished};
+use crate::source::file::identity::{Key, identity_of};
+use crate::source::file::place::Place;
+
+/// How often directories that are just being made are looked for at once.
+const COVERS_MAX: usize = 10;
+
+impl Follower<'_> {
+    /// Finds the files of the patterns, and those known that have gone elsewhere.
+    pub(super) fn rescan(&mut self) -> Result<(), Closed> {
+        let mut directories = self.cover_directories();
+        let mut found: BTreeMap<Key, (FileIdentity, Vec<PathBuf>)> = BTreeMap::new();
+        for Found { path, metadata } in self.patterns.scan() {
+            let identity = identity_of(&metadata);
+            found.entry(identity.into()).or_insert_with(|| (identity, Vec::new())).1.push(path);
+        }
+        self.cover_targets(&found, &mut directories);
+        for (key, file) in &mut self.table {
+            let Some((_, paths)) = found.get(key) else { continue };
+            if let Some(first) = paths.first().filter(|_| !paths.contains(&file.path)) {
+                file.move_to(first.clone());
+            }
+            if matches!(file.standing, Standing::RotatedAway | Standing::LetGo) {
+                file.standing = Standing::Matched;
+            }
+        }
+        self.seek_missing(&found.keys().copied().collect(), &directories);
+        let is_first = std::mem::take(&mut self.is_first_scan);
+        for (key, (identity, paths)) in found {
+            if let Some(path) = paths.into_iter().next().filter(|_| !self.table.contains_key(&key))
+            {
+                if is_first && self.settings.read_from == ReadFrom::End {
+                    self.from_end.insert(key);
+                }
+                self.admit(identity, path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Watches the directories, before they are searched: what comes after is told by the kernel.
+    fn cover_directories(&mut self) -> Directories {
+        let mut directories = self.patterns.directories();
+        for _ in 0..COVERS_MAX {
+            self.watch.cover(&directories);
+            // One that came before its parent was watched shows only now.
+            let now = self.patterns.directories();
+            if now == directories {
+                break;
+            }
+            directories = now;
+        }
+        directories
+    }
+
+    /// Targets of symbolic links are written to in other directories.
+    fn cover_targets(
+        &mut self,
+        found: &BTreeMap<Key, (FileIdentity, Vec<PathBuf>)>,
+        directories: &mut Directories,
+    ) {
+        let before = directories.holding.len();
+        for parent in found.values().flat_map(|(_, paths)| paths).filter_map(|path| path.parent()) {
+            if !directories.holding.contains(parent) {
+                directories.holding.insert(parent.to_owned());
+            }
+        }
+        if directories.holding.len() > before {
+            self.watch.cover(directories);
+        }
+    }
+
+    /// Known files that no pattern means any more: an open one is read on; a closed one is
+    /// looked for by its inode number, in its directory and in those of the patterns.
+    fn seek_missing(&mut self, found: &HashSet<Key>, directories: &Directories) {
+        let mut missing = Vec::new();
+        for (key, file) in self.table.iter_mut().filter(|(key, _)| !found.contains(key)) {
+            if file.standing == Standing::Matched {
+                file.standing = Standing::RotatedAway;
+            }
+            if file.is_followed() && file.file.is_none() && !matches!(file.look(), Ok(Some(_))) {
+                missing.push(*key);
+            }
+        }
+        if missing.is_empty() {
+            return;
+        }
+        let own = missing.iter().filter_map(|key| self.table.get(key)?.path.parent());
+        let everywhere: BTreeSet<&Path> =
+            own.chain(directories.holding.iter().map(PathBuf::as_path)).collect();
+        let inodes = by_inode(everywhere);
+        for key in missing {
+            let Some(file) = self.table.get_mut(&key) else { continue };
+            let paths = inodes.get(&file.place.identity.inode).cloned().unwrap_or_default();
+            let is_found = paths.into_iter().any(|path| {
+                file.move_to(path);
+                matches!(file.look(), Ok(Some(_)))
+            });
+            if !is_found {
+                report_vanished(file);
+                file.standing = Standing::LetGo;
+            }
+        }
+    }
+
+    /// Takes a file in that was never seen before.
+    fn admit(&mut self, identity: FileIdentity, path: PathBuf) -> Result<(), Closed> {
+        let since = Instant::now();
+        let place = Place::new(identity);
+        let mut file = Followed::new(place, path, Standing::Candidate { since });
+        if self.from_end.contains(&file.key()) {
+            let skipped = file.skip_to_end(self.context);
+            if skipped.is_err() {
+                // Found again by the next search.
+                return Ok(());
+            }
+            file.standing = Standing::Matched;
+            file.send_mark(self.context)?;
+            self.from_end.remove(&file.key());
+        }
+        self.insert(file);
+        self.close_idle();
+        Ok(())
+    }
+
+    /// Puts a file into the table.
+    pub(super) fn insert(&mut self, file: Followed) {
+        let identity = file.place.identity;
+        // Earlier files of the same number are gone for good, so the table does not only grow.
+        let stale: Vec<Key> = self
+            .table
+            .range(Key::range_of(identity.inode))
+            .filter(|(_, old)| old.file.is_none() && old.place.identity.device == identity.device)
+            .map(|(key, _)| *key)
+            .collect();
+        for key in stale {
+            self.table.remove(&key);
+        }
+        self.table.insert(file.key(), file);
+    }
+}

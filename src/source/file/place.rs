@@ -1,0 +1,372 @@
+//! How far one generation of a file has been read, and the reading.
+//!
+//! Every read begins with the last bytes that were read before, up to 64, and ends with a look
+//! at the first bytes of the file. As long as both are what they were, the bytes between are the
+//! file's own: a file that was truncated and has grown past the old offset since is noticed, and
+//! no moment between two system calls is left open, because data that were read *before* the
+//! first bytes were seen unchanged cannot be of a later content.
+//!
+//! No bytes are kept between two reads: an unfinished line is read again from its start.
+
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+
+use memchr::memrchr;
+use rustix::buffer::spare_capacity;
+use rustix::io::{pread, retry_on_intr};
+
+use crate::chunk::{Buffer, CHUNK_BYTES, Content};
+use crate::dead_letter::Reason;
+use crate::position::{BytesHash, Cursor, FileIdentity, FileMark, Origin};
+use crate::position::{PREFIX_BYTES_MAX, TAIL_BYTES_MAX};
+use crate::source::file::identity::origin_of;
+use crate::source::lines::{Cut, Discarded, cut};
+use crate::source::{Context, right_sized};
+
+/// How many first bytes are kept to find files that begin alike without reading them all.
+pub(in crate::source) const HEAD_BYTES_MAX: usize = 256;
+
+/// Where reading stands in a file.
+#[derive(Debug, Clone)]
+pub(in crate::source) struct Place {
+    /// Which file.
+    pub(in crate::source) identity: FileIdentity,
+    /// Which of its contents.
+    pub(in crate::source) generation: u32,
+    /// The origin of its lines; not known before the first line is whole.
+    pub(in crate::source) origin: Option<Origin>,
+    /// Where the next line begins.
+    pub(in crate::source) offset: u64,
+    /// Its first bytes, all before `offset`.
+    pub(in crate::source) prefix: BytesHash,
+    /// The bytes just before `offset`.
+    pub(in crate::source) tail: BytesHash,
+    /// Its very first bytes, as far as they were seen; at most [`HEAD_BYTES_MAX`].
+    pub(in crate::source) head: Vec<u8>,
+    /// The line at `offset` when it is too long.
+    discarded: Option<Discarded>,
+}
+
+/// Whole lines of a file, or one that is too long.
+#[derive(Debug)]
+pub(in crate::source) struct Piece {
+    /// What was read.
+    pub(in crate::source) content: Content,
+    /// The offset of its first byte.
+    pub(in crate::source) first: u64,
+    /// The offset behind its last byte.
+    pub(in crate::source) end: u64,
+    /// How many lines.
+    pub(in crate::source) lines: u64,
+}
+
+/// What one read found.
+#[derive(Debug)]
+pub(in crate::source) enum Step {
+    /// Lines; the place stands behind them.
+    Piece(Piece),
+    /// More of a line that is too long; its end is still to come.
+    Discarding,
+    /// Nothing but, perhaps, the start of a line.
+    Waiting,
+    /// Not the content that was read before.
+    Changed,
+}
+
+impl From<&Cursor> for Place {
+    fn from(cursor: &Cursor) -> Self {
+        Self {
+            identity: cursor.file.identity,
+            generation: cursor.file.generation,
+            origin: Some(cursor.origin),
+            offset: cursor.offset,
+            prefix: or_nothing(cursor.file.prefix),
+            tail: or_nothing(cursor.tail),
+            head: Vec::new(),
+            discarded: None,
+        }
+    }
+}
+
+impl Place {
+    /// The start of a file that was never read.
+    pub(in crate::source) fn new(identity: FileIdentity) -> Self {
+        let nothing = BytesHash::of(&[]);
+        Self {
+            identity,
+            generation: 0,
+            origin: None,
+            offset: 0,
+            prefix: nothing,
+            tail: nothing,
+            head: Vec::new(),
+            discarded: None,
+        }
+    }
+
+    /// The start of the content that took the place of this one.
+    pub(in crate::source) fn next_generation(&self) -> Self {
+        Self { generation: self.generation.saturating_add(1), ..Self::new(self.identity) }
+    }
+
+    /// The same place of the same content in another file, its copy.
+    pub(in crate::source) fn in_copy(&self, identity: FileIdentity) -> Self {
+        Self { identity, discarded: None, ..self.clone() }
+    }
+
+    /// What the file's chunks carry while it is at `path`.
+    pub(in crate::source) fn mark(&self, path: PathBuf) -> FileMark {
+        FileMark { identity: self.identity, generation: self.generation, path, prefix: self.prefix }
+    }
+
+    /// The origin of a file of which no line was seen yet.
+    pub(in crate::source) fn origin_without_lines(&self, context: &Context) -> Origin {
+        origin_of(context, self.identity, self.generation, &[])
+    }
+
+    /// Where the next read begins, after what was read of a line that is too long.
+    pub(in crate::source) fn position(&self) -> u64 {
+        self.offset + self.discarded.as_ref().map_or(0, Discarded::bytes)
+    }
+
+    /// Whether `file` holds what was read of it, as far as its first and last bytes tell.
+    pub(in crate::source) fn is_in(&mut self, file: &File) -> io::Result<bool> {
+        Ok(self.tail_is_in(file)? && self.look_at_head(file, self.prefix.len.into())?.is_some())
+    }
+
+    fn tail_is_in(&mut self, file: &File) -> io::Result<bool> {
+        let before = u64::from(self.tail.len);
+        let tail = read_at(file, self.offset.saturating_sub(before), self.tail.len as usize)?;
+        if BytesHash::of(&tail) == self.tail {
+            return Ok(true);
+        }
+        // The last line of an input that ends without `\n` was given one, and hashed with it.
+        let start = self.offset.saturating_sub(before.saturating_sub(1));
+        let mut ended = read_at(file, start, (self.tail.len as usize).saturating_sub(1))?;
+        ended.push(b'\n');
+        let matches = BytesHash::of(&ended) == self.tail;
+        if matches {
+            ended.pop();
+            self.tail = BytesHash::of(&ended);
+        }
+        Ok(matches)
+    }
+
+    /// Reads the next lines of `file`.
+    pub(in crate::source) fn read(
+        &mut self,
+        file: &File,
+        context: &Context,
+        line_bytes_max: usize,
+    ) -> io::Result<Step> {
+        let mut buffer = context.intake.buffer();
+        let cut = loop {
+            let Some(is_full) = self.load(file, &mut buffer)? else { return Ok(Step::Changed) };
+            if self.discarded.is_some() {
+                break Cut::PartialTooLong;
+            }
+            match cut(&buffer, line_bytes_max) {
+                // A line that fills the buffer: the limit of a line bounds how far it grows.
+                Cut::Partial if is_full => {
+                    let most = line_bytes_max.saturating_add(1 + TAIL_BYTES_MAX);
+                    let capacity = buffer.capacity().saturating_mul(2).min(most);
+                    buffer.clear();
+                    buffer.reserve_exact(capacity.max(CHUNK_BYTES));
+                }
+                cut => break cut,
+            }
+        };
+        match cut {
+            Cut::Lines { bytes, lines } => self.take_lines(file, context, buffer, bytes, lines),
+            Cut::Partial => self.wait(file),
+            Cut::TooLong | Cut::PartialTooLong => self.discard(file, context, &buffer),
+        }
+    }
+
+    /// The last line of a file that ends without `\n`, which it is given; for files that are
+    /// known to be whole. Its end is the end of the file.
+    pub(in crate::source) fn read_last_line(
+        &mut self,
+        file: &File,
+        context: &Context,
+        line_bytes_max: usize,
+    ) -> io::Result<Step> {
+        if let Some(discarded) = self.discarded.take() {
+            return self.take_fault(file, context, discarded);
+        }
+        let mut buffer = context.intake.buffer();
+        buffer.reserve(line_bytes_max.saturating_add(1 + TAIL_BYTES_MAX));
+        let Some(is_full) = self.load(file, &mut buffer)? else { return Ok(Step::Changed) };
+        if buffer.is_empty() {
+            return self.wait(file);
+        }
+        if is_full || memrchr(b'\n', &buffer).is_some() {
+            // It has grown since it was found to end here.
+            return self.read(file, context, line_bytes_max);
+        }
+        let bytes = buffer.len();
+        self.take_lines(file, context, buffer, bytes, 1)
+    }
+
+    /// Moves behind the last whole line of `file`, without reading what is before.
+    pub(in crate::source) fn skip_to_end(
+        &mut self,
+        file: &File,
+        context: &Context,
+    ) -> io::Result<()> {
+        let mut end = file.metadata()?.len();
+        while end > 0 {
+            let start = end.saturating_sub(CHUNK_BYTES as u64);
+            let bytes = read_at(file, start, CHUNK_BYTES)?;
+            if let Some(last) = memrchr(b'\n', &bytes) {
+                end = start + last as u64 + 1;
+                break;
+            }
+            end = start;
+        }
+        self.tail = BytesHash::of(&read_before(file, end)?);
+        self.offset = end;
+        if let Some(head) = self.look_at_head(file, end)? {
+            self.origin = Some(origin_of(context, self.identity, self.generation, &head));
+        }
+        Ok(())
+    }
+
+    /// Fills `buffer` with what follows the place and tells whether there was more than it
+    /// holds; none when what was read before has changed.
+    fn load(&self, file: &File, buffer: &mut Buffer) -> io::Result<Option<bool>> {
+        let overlap = match &self.discarded {
+            Some(discarded) => BytesHash::of(discarded.tail()),
+            None => self.tail,
+        };
+        let known = overlap.len as usize;
+        let from = self.position().saturating_sub(known as u64);
+        buffer.clear();
+        retry_on_intr(|| pread(file, spare_capacity(buffer), from))?;
+        if !overlap.is_start_of(buffer) {
+            return Ok(None);
+        }
+        let is_full = buffer.len() == buffer.capacity();
+        buffer.drain(..known);
+        Ok(Some(is_full))
+    }
+
+    fn take_lines(
+        &mut self,
+        file: &File,
+        context: &Context,
+        mut buffer: Buffer,
+        bytes: usize,
+        lines: u64,
+    ) -> io::Result<Step> {
+        buffer.truncate(bytes);
+        let tail = BytesHash::of(last_bytes(&buffer));
+        if buffer.last() != Some(&b'\n') {
+            buffer.push(b'\n');
+        }
+        let content = Content::Lines(right_sized(buffer));
+        self.take(file, context, content, bytes as u64, lines, tail)
+    }
+
+    fn discard(&mut self, file: &File, context: &Context, bytes: &[u8]) -> io::Result<Step> {
+        if bytes.is_empty() {
+            return self.wait(file);
+        }
+        let mut discarded = self.discarded.take().unwrap_or_default();
+        discarded.absorb(bytes);
+        if discarded.has_ended() {
+            return self.take_fault(file, context, discarded);
+        }
+        self.discarded = Some(discarded);
+        Ok(Step::Discarding)
+    }
+
+    fn take_fault(
+        &mut self,
+        file: &File,
+        context: &Context,
+        discarded: Discarded,
+    ) -> io::Result<Step> {
+        let bytes = discarded.bytes();
+        let fault = discarded.into_fault(Reason::LineTooLong);
+        let tail = BytesHash::of(&fault.tail);
+        self.take(file, context, Content::Fault(fault), bytes, 1, tail)
+    }
+
+    /// Moves behind `bytes` more bytes, if the file is still what it was after they were read.
+    fn take(
+        &mut self,
+        file: &File,
+        context: &Context,
+        content: Content,
+        bytes: u64,
+        lines: u64,
+        tail: BytesHash,
+    ) -> io::Result<Step> {
+        let (first, end) = (self.offset, self.offset + bytes);
+        let Some(head) = self.look_at_head(file, end)? else { return Ok(Step::Changed) };
+        let (identity, generation) = (self.identity, self.generation);
+        self.origin.get_or_insert_with(|| origin_of(context, identity, generation, &head));
+        (self.offset, self.tail) = (end, tail);
+        Ok(Step::Piece(Piece { content, first, end, lines }))
+    }
+
+    fn wait(&mut self, file: &File) -> io::Result<Step> {
+        let same = self.look_at_head(file, self.offset)?.is_some();
+        Ok(if same { Step::Waiting } else { Step::Changed })
+    }
+
+    /// The first bytes of the file, of those before `end`; none when they changed.
+    fn look_at_head(&mut self, file: &File, end: u64) -> io::Result<Option<Vec<u8>>> {
+        let before_end = usize::try_from(end).unwrap_or(usize::MAX).min(PREFIX_BYTES_MAX);
+        // A cursor inside of a chunk has the prefix of the whole chunk.
+        let wanted = before_end.max(self.prefix.len as usize);
+        let head = read_at(file, 0, wanted)?;
+        if head.len() < wanted || !self.prefix.is_start_of(&head) {
+            return Ok(None);
+        }
+        if head.len() > self.prefix.len as usize {
+            self.prefix = BytesHash::of(&head);
+        }
+        if self.head.len() < head.len().min(HEAD_BYTES_MAX) {
+            self.head = head.get(..HEAD_BYTES_MAX).unwrap_or(&head).to_vec();
+        }
+        Ok(Some(head))
+    }
+}
+
+/// No bytes are no bytes, whatever was recorded as their hash.
+fn or_nothing(hash: BytesHash) -> BytesHash {
+    if hash.len == 0 { BytesHash::of(&[]) } else { hash }
+}
+
+/// The last bytes of `bytes`, as many as a cursor's tail has.
+fn last_bytes(bytes: &[u8]) -> &[u8] {
+    bytes.get(bytes.len().saturating_sub(TAIL_BYTES_MAX)..).unwrap_or(bytes)
+}
+
+/// The bytes of `file` just before `end`, as many as a cursor's tail has.
+fn read_before(file: &File, end: u64) -> io::Result<Vec<u8>> {
+    let start = end.saturating_sub(TAIL_BYTES_MAX as u64);
+    read_at(file, start, usize::try_from(end - start).unwrap_or(TAIL_BYTES_MAX))
+}
+
+/// At most `bytes_max` bytes of `file` from `offset` on; fewer only at its end.
+pub(in crate::source) fn read_at(
+    file: &File,
+    offset: u64,
+    bytes_max: usize,
+) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; bytes_max];
+    let mut filled = 0;
+    while let Some(room) = bytes.get_mut(filled..).filter(|room| !room.is_empty()) {
+        let read = retry_on_intr(|| pread(file, &mut *room, offset + filled as u64))?;
+        if read == 0 {
+            break;
+        }
+        filled += read;
+    }
+    bytes.truncate(filled);
+    Ok(bytes)
+}

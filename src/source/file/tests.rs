@@ -1,0 +1,7 @@
+//! Following real files in a temporary folder, with the chunks committed as they come.
+
+mod rig;
+
+mod follow;
+mod restart;
+mod rotation;
