@@ -36,9 +36,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         arguments.events
     ))?;
     let bar = bar(arguments.events);
+    let mut shown = None;
     let outcome = runtime()?.block_on(async {
-        let result = demo::run(settings, &directory.path, signals()?, |now| show(&bar, now)).await;
-        result.map_err(Failure::from)
+        let tell = |now| show(&bar, &mut shown, now);
+        demo::run(settings, &directory.path, signals()?, tell).await.map_err(Failure::from)
     });
     bar.finish_and_clear();
     let outcome = outcome?;
@@ -85,16 +86,17 @@ fn bar(events: u64) -> ProgressBar {
     bar
 }
 
-fn show(bar: &ProgressBar, now: Progress) {
-    let message = format!("{} dead-lettered", now.dead_lettered);
+fn show(bar: &ProgressBar, shown: &mut Option<Progress>, now: Progress) {
     bar.set_position(now.delivered + now.dead_lettered);
-    if std::io::stderr().is_terminal() {
-        bar.set_message(message);
-    } else {
-        let line = format!("generated {} delivered {} {message}", now.generated, now.delivered);
+    bar.set_message(format!("{} dead-lettered", now.dead_lettered));
+    if !std::io::stderr().is_terminal() && *shown != Some(now) {
+        let Progress { generated, delivered, dead_lettered } = now;
+        let line =
+            format!("generated {generated}, delivered {delivered}, dead-lettered {dead_lettered}");
         // Progress that nobody reads is no failure.
         let _ = print(&line);
     }
+    *shown = Some(now);
 }
 
 /// Where log and store are.

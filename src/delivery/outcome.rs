@@ -21,6 +21,8 @@ pub struct Answer {
     pub status: u16,
     /// The `Retry-After` header.
     pub retry_after: Option<String>,
+    /// The `ratelimit-remaining` header.
+    pub rate_limit_remaining: Option<String>,
     /// The `ratelimit-reset` header.
     pub rate_limit_reset: Option<String>,
     /// The beginning of the body.
@@ -77,7 +79,10 @@ pub fn of_answer(answer: &Answer, now: Timestamp) -> Outcome {
 /// How long the server asks to wait.
 fn asked(answer: &Answer, now: Timestamp) -> Option<Duration> {
     let retry_after = answer.retry_after.as_deref().and_then(|value| retry_after(value, now));
-    let reset = answer.rate_limit_reset.as_deref().and_then(longest_seconds);
+    // While something remains, the reset only says when more is admitted.
+    let remaining = answer.rate_limit_remaining.as_deref().and_then(|value| numbers(value).min());
+    let reset = answer.rate_limit_reset.as_deref().and_then(|value| numbers(value).max());
+    let reset = reset.filter(|_| remaining.unwrap_or(0) == 0).map(Duration::from_secs);
     retry_after.max(reset)
 }
 
@@ -92,10 +97,9 @@ fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
     Some(Duration::from_millis(u64::try_from(wait).unwrap_or(0)))
 }
 
-/// `ratelimit-reset`: seconds, or a list of them with parameters.
-fn longest_seconds(value: &str) -> Option<Duration> {
-    let seconds = |item: &str| item.split(';').next()?.trim().parse().ok();
-    value.split(',').filter_map(seconds).max().map(Duration::from_secs)
+/// The numbers of a `ratelimit-*` header: one, or a list of them with parameters.
+fn numbers(value: &str) -> impl Iterator<Item = u64> {
+    value.split(',').filter_map(|item| item.split(';').next()?.trim().parse().ok())
 }
 
 #[cfg(test)]
@@ -169,7 +173,7 @@ mod tests {
                 status: 429,
                 retry_after: retry_after.map(Into::into),
                 rate_limit_reset: reset.map(Into::into),
-                body: Vec::new(),
+                ..Answer::default()
             };
             let after = match of_answer(&answer, NOW) {
                 Outcome::Retry { after, .. } => after,
@@ -186,12 +190,30 @@ mod tests {
         check(Some("soon"), Some("x"), None);
     }
 
+    #[test]
+    fn a_reset_counts_only_when_nothing_remains() {
+        let after = |remaining: &str| {
+            let answer = Answer {
+                status: 503,
+                rate_limit_remaining: Some(remaining.into()),
+                rate_limit_reset: Some("60".into()),
+                ..Answer::default()
+            };
+            asked(&answer, NOW).map(|wait| wait.as_secs())
+        };
+        assert_eq!(
+            (after("5"), after("0"), after("5, 0;w=60"), after("?")),
+            (None, Some(60), Some(60), Some(60))
+        );
+    }
+
     proptest! {
         #[test]
         fn arbitrary_answers_do_no_harm(
-            status: u16, body: Vec<u8>, retry_after: Option<String>, reset: Option<String>,
+            status: u16, body: Vec<u8>, retry_after: Option<String>, limits: (Option<String>, Option<String>),
         ) {
-            let answer = Answer { status, retry_after, rate_limit_reset: reset, body };
+            let (rate_limit_remaining, rate_limit_reset) = limits;
+            let answer = Answer { status, retry_after, rate_limit_remaining, rate_limit_reset, body };
             let _ = of_answer(&answer, NOW);
         }
     }

@@ -150,6 +150,7 @@ async fn answer(request: reqwest::RequestBuilder) -> Result<Answer, Failure> {
     let mut answer = Answer {
         status: response.status().as_u16(),
         retry_after: text(RETRY_AFTER),
+        rate_limit_remaining: text(HeaderName::from_static("ratelimit-remaining")),
         rate_limit_reset: text(HeaderName::from_static("ratelimit-reset")),
         body: Vec::new(),
     };
