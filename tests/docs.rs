@@ -32,7 +32,7 @@ fn documents() -> Result<Vec<(PathBuf, String)>> {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             if path.is_dir() && name != "target" && !name.starts_with('.') {
                 directories.push(path);
-            } else if name.ends_with(".md") {
+            } else if path.extension().is_some_and(|ending| ending == "md") {
                 documents.push((path.clone(), std::fs::read_to_string(path)?));
             }
         }

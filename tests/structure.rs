@@ -126,8 +126,8 @@ fn bare(text: &str) -> String {
     let mut bare = String::with_capacity(text.len());
     let mut index = 0;
     while index < letters.len() {
-        let raw_hashes = (at(index) == 'r' && !bare.ends_with(is_name))
-            .then(|| (index + 1..).take_while(|&ahead| at(ahead) == '#').count());
+        let hashes = letters[index + 1..].iter().take_while(|letter| **letter == '#').count();
+        let raw_hashes = (at(index) == 'r' && !bare.ends_with(is_name)).then_some(hashes);
         match (at(index), at(index + 1), raw_hashes) {
             ('/', '/', _) => {
                 while index < letters.len() && at(index) != '\n' {
