@@ -7,7 +7,7 @@ use crate::harness::{Config, Folder, RawServer, Reply, Result, Sim, lines, numbe
 fn check_repeated(fault: &str, repeats: i64) -> Result {
     let folder = Folder::new()?;
     let sim = Sim::with_faults(&[&format!("{fault}x{repeats}")])?;
-    let config = Config { request_timeout: "700ms", ..Config::new(&sim.url(), STDIN) };
+    let config = Config { request_timeout: "1500ms", ..Config::new(&sim.url(), STDIN) };
     folder.run_to_end(&config, lines(0..10).as_bytes())?;
     sim.check_complete(10)?;
     let stats = sim.stats();
@@ -77,7 +77,7 @@ fn a_server_that_never_says_anything_is_left_after_the_time_out() -> Result {
         0 => Reply::Silence,
         _ => Reply::success(),
     })?;
-    let config = Config { request_timeout: "500ms", ..Config::new(&server.url(), STDIN) };
+    let config = Config { request_timeout: "1500ms", ..Config::new(&server.url(), STDIN) };
     folder.run_to_end(&config, lines(0..10).as_bytes())?;
     assert_eq!(folder.unknown_attempts()?, 1);
     Ok(())

@@ -52,7 +52,7 @@ impl Config {
         let state = state.display();
         format!(
             "[agent]\nname = \"it\"\nstate_dir = \"{state}\"\nshutdown_grace = \"{shutdown_grace}\"\n{agent}\n\
-             [mediation]\nbase_url = \"{base_url}\"\nconnect_timeout = \"5s\"\n\
+             [mediation]\nbase_url = \"{base_url}\"\nconnect_timeout = \"1s\"\n\
              request_timeout = \"{request_timeout}\"\n{mediation}\n\
              [mediation.auth]\n{auth}\n[mediation.limits]\n{limits}\n[store]\n{store}\n\
              [batch]\nlinger_max = \"20ms\"\nworkers = 1\n[delivery]\n{delivery}\n\
