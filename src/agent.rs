@@ -114,6 +114,8 @@ pub struct Ready {
 pub struct Report {
     /// What the store holds.
     pub status: Status,
+    /// Whether it was asked to stop before its sources had ended and everything was delivered.
+    pub was_stopped: bool,
 }
 
 /// How long threads may take to end once they have nothing left to do.
@@ -287,7 +289,7 @@ impl Run {
             stored = status.equation.stored,
             "stopped"
         );
-        Ok(Report { status })
+        Ok(Report { status, was_stopped: self.stopping_since.is_some() })
     }
 }
 

@@ -194,11 +194,7 @@ impl Committer<'_> {
             if self.abandon.is_cancelled() {
                 return Err(error);
             }
-            // After a failed sync the connection's file descriptor may hide what was lost.
             crossbeam_channel::after(PAUSE).recv().ok();
-            if let Err(error) = self.store.reopen() {
-                tracing::debug!(%error, "failed to open the store again");
-            }
         }
     }
 }

@@ -88,6 +88,10 @@ pub struct Store {
     settings: Settings,
     id: String,
     agent: String,
+    /// Transactions of [`Store::commit`] known to be durable, over the life of the store.
+    commits: i64,
+    /// The last commit failed: whether it happened has to be looked up.
+    is_in_doubt: bool,
     _lock: Lock,
 }
 
@@ -113,24 +117,48 @@ impl Store {
         let id = migrations::run(&connection, &directory.join(FILE_NAME))?;
         // The file's entry in the directory must be as durable as the file.
         lock::sync_directory(directory).map_err(failed)?;
-        let agent = track_name(agent);
-        Ok(Self { connection, settings: settings.clone(), id, agent, _lock: lock })
-    }
-
-    /// Opens the database again, after an I/O error left the connection in doubt.
-    pub fn reopen(&mut self) -> Result<(), Error> {
-        // The old connection must be closed first: its file descriptor may hide lost writes.
-        let closed = std::mem::replace(&mut self.connection, Connection::open_in_memory()?);
-        drop(closed);
-        self.connection = connect(&self.settings.directory, OpenFlags::empty())?;
-        Ok(())
+        let commits = migrations::commits(&connection)?;
+        Ok(Self {
+            connection,
+            settings: settings.clone(),
+            id,
+            agent: track_name(agent),
+            commits,
+            is_in_doubt: false,
+            _lock: lock,
+        })
     }
 
     /// Writes `work` in one transaction; when it returns, the work is durable.
+    ///
+    /// After an error, call it again with the same work until it succeeds: a commit that failed
+    /// may have happened all the same, and only the next call finds out.
     pub fn commit(&mut self, work: &Work<'_>) -> Result<(), Error> {
+        if self.is_in_doubt {
+            self.reopen()?;
+            self.is_in_doubt = false;
+            if migrations::commits(&self.connection)? > self.commits {
+                self.commits += 1;
+                return Ok(());
+            }
+        }
+        match self.try_commit(work) {
+            Ok(()) => {
+                self.commits += 1;
+                Ok(())
+            }
+            Err(error) => {
+                self.is_in_doubt = true;
+                Err(error)
+            }
+        }
+    }
+
+    fn try_commit(&mut self, work: &Work<'_>) -> Result<(), Error> {
         let track_prefix = format!("{}-{}", self.agent, self.id);
         let transaction =
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        migrations::set_commits(&transaction, self.commits + 1)?;
         for group in work.groups {
             batches::insert(&transaction, group, &track_prefix, work.now)?;
             for (source, cursor) in &group.cursors {
@@ -148,6 +176,23 @@ impl Store {
         Ok(())
     }
 
+    /// Opens the database again, after an I/O error left the connection in doubt.
+    fn reopen(&mut self) -> Result<(), Error> {
+        // The old connection must be closed first: its file descriptor may hide lost writes.
+        let closed = std::mem::replace(&mut self.connection, Connection::open_in_memory()?);
+        drop(closed);
+        self.connection = connect(&self.settings.directory, OpenFlags::empty())?;
+        // What the log holds may only be in memory, if it was its sync that failed. Writing it to
+        // the database and syncing that makes it durable, or fails.
+        let busy: i64 =
+            self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+        if busy == 0 {
+            return Ok(());
+        }
+        let busy = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
+        Err(rusqlite::Error::SqliteFailure(busy, Some("the log is in use".into())).into())
+    }
+
     /// Bytes in use: pages that hold something, whether in the file or still in its log.
     pub fn bytes_used(&self) -> Result<u64, Error> {
         reader::bytes_used(&self.connection).map_err(Error::from)
@@ -161,6 +206,11 @@ impl Store {
     /// Whether no batch waits.
     pub fn is_drained(&self) -> Result<bool, Error> {
         Ok(!batches::exist(&self.connection)?)
+    }
+
+    /// The meters of which events wait.
+    pub fn waiting_meters(&self) -> Result<Vec<String>, Error> {
+        Ok(batches::meters(&self.connection)?)
     }
 
     /// What is known of the files of `source`.

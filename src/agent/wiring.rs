@@ -14,6 +14,7 @@ use crate::committer::{self, Inputs};
 use crate::delivery::{self, Phase};
 use crate::intake::{Intake, Outlet, intake};
 use crate::pack;
+use crate::settlement::{LaneState, Posting, Settlement};
 use crate::source::{self, Context};
 use crate::stop::{Stop, Stopper};
 use crate::store::Store;
@@ -36,6 +37,7 @@ pub(super) fn start(settings: &Settings) -> Result<Run, Error> {
     if unsettled > 0 {
         tracing::warn!(batches = unsettled, "the run before was cut off: these may be sent twice");
     }
+    let strangers = strangers(settings, &store)?;
     let reader = Reader::open(&settings.store.directory)?;
 
     let mut supervisor = Supervisor::default();
@@ -44,6 +46,11 @@ pub(super) fn start(settings: &Settings) -> Result<Run, Error> {
     // At most two for each request in flight.
     let (postings, committer_postings) = crossbeam_channel::unbounded();
     let lanes = delivery::start(&settings.delivery, &settings.meters, reader, &postings, &phase)?;
+    for stranger in strangers {
+        let (committed, _) = oneshot::channel();
+        // The committer is not running yet, so its input is open.
+        let _ = postings.send(Posting { settlement: stranger, committed });
+    }
     let (intake, outlet) = intake(settings.intake_bytes_max, Handle::current());
     // Bounded by the intake: a group's share is given back after its commit.
     let (packed, committer_packed) = crossbeam_channel::unbounded();
@@ -72,6 +79,22 @@ pub(super) fn start(settings: &Settings) -> Result<Run, Error> {
         stopping_since: None,
         died: None,
     })
+}
+
+/// Meters that are not configured any more and of which events wait: somebody has to know.
+fn strangers(settings: &Settings, store: &Store) -> Result<Vec<Settlement>, Error> {
+    let mut waiting = store.waiting_meters()?;
+    waiting.retain(|name| settings.meters.iter().all(|meter| *meter.name != **name));
+    let held = waiting.into_iter().map(|meter| {
+        tracing::error!(meter, "events of a meter wait that is not configured any more");
+        Settlement::Lane {
+            meter: meter.into(),
+            state: LaneState::Held,
+            reason: "the meter is not configured any more".into(),
+            at: Timestamp::now(),
+        }
+    });
+    Ok(held.collect())
 }
 
 fn start_packing(

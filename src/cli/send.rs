@@ -77,17 +77,19 @@ async fn deliver(arguments: &Arguments, settings: agent::Settings) -> Result<(),
     if let Some(progress) = progress {
         progress.abort();
     }
-    let Report { status } = report?;
+    let Report { status, was_stopped } = report?;
     print(&status::text(&status))?;
+    let is_late = is_late.try_recv().is_ok();
     let left = status.equation.stored;
-    if left > 0 {
-        let message = format!("{left} events are not delivered; they stay in the store");
-        let code = if is_late.try_recv().is_ok() { Failure::UNAVAILABLE } else { Failure::FOUND };
+    if left > 0 || was_stopped {
+        let unread = if was_stopped { ", and what was not read is still to be sent" } else { "" };
+        let message = format!("{left} events are not delivered and stay in the store{unread}");
+        let code = if is_late { Failure::UNAVAILABLE } else { Failure::FOUND };
         return Err(Failure::new(code, message));
     }
-    let source = status.sources.values().map(|source| source.dead_lettered).sum::<i64>();
-    if source > 0 {
-        let message = format!("{source} lines are no events: see meterd dead-letters list");
+    let refused: i64 = status.sources.values().map(|source| source.dead_lettered).sum();
+    if refused > 0 {
+        let message = format!("{refused} lines are no events: see meterd dead-letters list");
         return Err(Failure::new(Failure::FOUND, message));
     }
     Ok(())

@@ -346,9 +346,10 @@ fn cursors(slices: &[Slice]) -> Vec<(Arc<str>, Cursor)> {
         }
         let tail = match &slice.chunk.content {
             Content::Lines(lines) => {
-                // The whole chunk up to here: a slice may be shorter than a tail.
-                let before = lines.get(..slice.range.end).unwrap_or_default();
-                tail_of(before)
+                // From the beginning of the chunk: a slice may be shorter than a tail. To what is
+                // in the file: the source may have given the last line its end.
+                let length = usize::try_from(slice.end - slice.first).unwrap_or(usize::MAX);
+                tail_of(lines.get(..slice.range.start + length).unwrap_or(lines))
             }
             Content::Fault(fault) => tail_of(&fault.tail),
         };

@@ -8,7 +8,7 @@
 //! Lines without an end wait for it. Nothing is ever written, locked or renamed here, and an
 //! error on one file never ends the source.
 //!
-//! * [`identity`](self): which file is which; `place`: how far it was read, and the reading
+//! * `identity`: which file is which; `place`: how far it was read, and the reading
 //! * `discover`: what the patterns mean; `watch`: the kernel's word on changes
 //! * `followed`: one file and its turn; `follower`: all of them; `copy`: rotation by copying
 //!
@@ -23,6 +23,7 @@ pub(in crate::source) mod place;
 mod watch;
 
 pub(in crate::source) use followed::{label_of, open, stream_of};
+pub(in crate::source) use follower::GZIP_MAGIC;
 
 use std::io;
 use std::time::Duration;

@@ -1,19 +1,216 @@
-//! x
+//! Reads a list of files to their end and is done: what `send` does.
+//!
+//! A file is known again as when it is followed, so a run that was killed continues where it
+//! had come to when it is given the same files. Of a compressed file the offsets count
+//! uncompressed bytes: it is decompressed from its start and what was read is skipped. The
+//! last line of a file needs no end.
 
-/// x
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::chunk::{Chunk, Stream};
+use crate::intake::Closed;
+use crate::position::{Cursor, FileMark};
+use crate::source::Context;
+use crate::source::file::identity::{Key, identity_of};
+use crate::source::file::place::{Piece, Place, Step, read_at};
+use crate::source::file::{GZIP_MAGIC, open, stream_of};
+
+mod gzip;
+
+/// The files to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// x
-    pub inputs: Vec<std::path::PathBuf>,
-    /// x
+    /// Their paths. A file that begins as gzip files do is decompressed.
+    pub inputs: Vec<PathBuf>,
+    /// The longest line, in bytes without its end.
     pub line_bytes_max: usize,
 }
 
-/// Placeholder.
-#[derive(Debug, thiserror::Error)]
-#[error("x")]
-pub struct Error;
-/// Placeholder.
-pub fn run(_: &Settings, _: &super::Context, _: Vec<crate::position::Cursor>) -> Result<(), Error> {
-    Ok(())
+/// What a run has read. The counters of the source show the same while it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Summary {
+    /// Inputs read to their end.
+    pub inputs: u64,
+    /// Lines read, those of earlier runs not counted.
+    pub lines: u64,
+    /// Bytes of those lines, uncompressed.
+    pub bytes: u64,
+    /// Whether all inputs were read to their end: false when a stop came first.
+    pub is_complete: bool,
 }
+
+/// Why an input could not be read to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It is not there, or not for us.
+    #[error("cannot open {path:?}")]
+    Open {
+        /// Which input.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A directory, a pipe or a device.
+    #[error("{path:?} is not a regular file; standard input takes pipes")]
+    NotAFile {
+        /// Which input.
+        path: PathBuf,
+    },
+    /// The system could not read it, or it is not the gzip file that it seems to be.
+    #[error("cannot read {path:?} to its end")]
+    Read {
+        /// Which input.
+        path: PathBuf,
+        /// What the system or the decompression said.
+        #[source]
+        source: io::Error,
+    },
+    /// It was truncated or overwritten meanwhile.
+    #[error("{path:?} was changed while it was read")]
+    Changed {
+        /// Which input.
+        path: PathBuf,
+    },
+    /// The stages behind the source ended before it did.
+    #[error("the intake closed before all inputs were read")]
+    Closed,
+}
+
+/// Why reading one input ended early.
+enum Failure {
+    Read(io::Error),
+    Changed,
+    Closed,
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Read(error)
+    }
+}
+
+impl From<Closed> for Failure {
+    fn from(_: Closed) -> Self {
+        Self::Closed
+    }
+}
+
+/// Reads the inputs in their order, and each file once, whatever its names. Blocks: call it on
+/// a thread.
+///
+/// `cursors` are all that the store holds for this source.
+pub fn run(settings: &Settings, context: &Context, cursors: Vec<Cursor>) -> Result<Summary, Error> {
+    let line_bytes_max = settings.line_bytes_max;
+    let mut cursors = cursors;
+    cursors.sort_by_key(|cursor| (cursor.file.generation, cursor.offset));
+    let places = cursors.iter().map(Place::from).map(|place| (place.identity.into(), place));
+    let mut run =
+        Run { context, line_bytes_max, places: places.collect(), summary: Summary::default() };
+    for path in &settings.inputs {
+        match run.read(path) {
+            Ok(()) => run.summary.inputs += 1,
+            Err(Error::Closed) if context.stop.is_draining() => return Ok(run.summary),
+            Err(error) => return Err(error),
+        }
+    }
+    run.summary.is_complete = true;
+    Ok(run.summary)
+}
+
+struct Run<'a> {
+    context: &'a Context,
+    line_bytes_max: usize,
+    /// How far each known file was read.
+    places: BTreeMap<Key, Place>,
+    summary: Summary,
+}
+
+impl Run<'_> {
+    fn read(&mut self, path: &Path) -> Result<(), Error> {
+        let path = path.to_owned();
+        let opened = open(&path).and_then(|file| Ok((file.metadata()?, file)));
+        let (metadata, file) = match opened {
+            Ok(opened) => opened,
+            Err(source) => return Err(Error::Open { path, source }),
+        };
+        if !metadata.is_file() {
+            return Err(Error::NotAFile { path });
+        }
+        let identity = identity_of(&metadata);
+        let known = self.places.remove(&identity.into());
+        let mut place = known.unwrap_or_else(|| Place::new(identity));
+        let outcome = match read_at(&file, 0, GZIP_MAGIC.len()) {
+            Ok(start) if start == GZIP_MAGIC => self.decompress(&path, &file, &mut place),
+            Ok(_) => self.read_plain(&path, &file, metadata.len(), &mut place),
+            Err(error) => Err(error.into()),
+        };
+        self.places.insert(identity.into(), place);
+        outcome.map_err(|failure| match failure {
+            Failure::Read(source) => Error::Read { path, source },
+            Failure::Changed => Error::Changed { path },
+            Failure::Closed => Error::Closed,
+        })
+    }
+
+    fn read_plain(
+        &mut self,
+        path: &Path,
+        file: &File,
+        len: u64,
+        place: &mut Place,
+    ) -> Result<(), Failure> {
+        if len < place.offset || !place.is_in(file)? {
+            *place = place.next_generation();
+        }
+        let mut is_last = false;
+        let mut stream = None;
+        loop {
+            let step = if is_last {
+                place.read_last_line(file, self.context, self.line_bytes_max)?
+            } else {
+                place.read(file, self.context, self.line_bytes_max)?
+            };
+            match step {
+                Step::Piece(piece) => {
+                    is_last = false;
+                    let of = || stream_of(place, path, self.context);
+                    let stream = Arc::clone(stream.get_or_insert_with(of));
+                    self.send(stream, place.mark(path.to_owned()), piece)?;
+                }
+                Step::Discarding => is_last = false,
+                Step::Waiting if is_last => return Ok(()),
+                Step::Waiting => is_last = true,
+                Step::Changed => return Err(Failure::Changed),
+            }
+        }
+    }
+
+    fn send(&mut self, stream: Arc<Stream>, mark: FileMark, piece: Piece) -> Result<(), Closed> {
+        let chunk = Chunk {
+            stream,
+            first: piece.first,
+            end: piece.end,
+            content: piece.content,
+            file: Some(mark),
+            permit: None,
+        };
+        let (lines, bytes) = (piece.lines, piece.end - piece.first);
+        self.context.intake.send_blocking(chunk, &self.context.stop.drain)?;
+        self.context.count(lines, bytes);
+        self.count(lines, bytes);
+        if self.context.stop.is_draining() { Err(Closed) } else { Ok(()) }
+    }
+
+    fn count(&mut self, lines: u64, bytes: u64) {
+        self.summary.lines += lines;
+        self.summary.bytes += bytes;
+    }
+}
+
+#[cfg(test)]
+mod tests;

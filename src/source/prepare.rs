@@ -84,9 +84,9 @@ impl Prepared {
             Self::File(settings, cursors) => {
                 Running::Blocking(Box::new(move || Ok(file::run(&settings, &context, cursors)?)))
             }
-            Self::Once(settings, cursors) => {
-                Running::Blocking(Box::new(move || Ok(once::run(&settings, &context, cursors)?)))
-            }
+            Self::Once(settings, cursors) => Running::Blocking(Box::new(move || {
+                Ok(once::run(&settings, &context, cursors).map(|_| ())?)
+            })),
             Self::Stdin(settings) => {
                 Running::Blocking(Box::new(move || Ok(stdin::run(&settings, &context)?)))
             }

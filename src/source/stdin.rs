@@ -152,14 +152,17 @@ impl Reader<'_> {
 
     fn hand_over(&mut self, buffer: &mut Buffer) -> Result<(), Closed> {
         while let Some(ready) = self.assembler.next(buffer, &self.context.intake) {
-            ready.send_blocking(self.context)?;
+            ready.send_blocking(self.context, &self.context.stop.abandon)?;
         }
         self.assembler.end(buffer);
         Ok(())
     }
 
     fn finish(&mut self, last: LastLine) -> Result<(), Error> {
-        let sent = self.assembler.finish(last).map(|ready| ready.send_blocking(self.context));
+        let sent = self
+            .assembler
+            .finish(last)
+            .map(|ready| ready.send_blocking(self.context, &self.context.stop.abandon));
         if sent == Some(Err(Closed)) { self.closed() } else { Ok(()) }
     }
 

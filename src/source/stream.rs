@@ -1,11 +1,13 @@
-//! What standard input and TCP connections have in common: bytes that come once become
-//! numbered lines.
+//! What standard input, TCP connections and compressed files have in common: bytes that come
+//! in order, once, become numbered lines.
 //!
 //! Between two reads only the start of an unfinished line is kept, in a buffer of its size.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio_util::sync::CancellationToken;
 
 use crate::chunk::{Buffer, Chunk, Content, Stream};
 use crate::dead_letter::Reason;
@@ -33,6 +35,16 @@ pub(super) struct Ready {
 }
 
 impl Ready {
+    /// How many lines it holds.
+    pub(super) fn lines(&self) -> u64 {
+        self.lines
+    }
+
+    /// How many bytes were read for it.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Hands the chunk over as an async source.
     pub(super) async fn send(self, context: &Context) -> Result<(), Closed> {
         context.intake.send(self.chunk, &context.stop.abandon).await?;
@@ -40,9 +52,13 @@ impl Ready {
         Ok(())
     }
 
-    /// Hands the chunk over as a source on a thread.
-    pub(super) fn send_blocking(self, context: &Context) -> Result<(), Closed> {
-        context.intake.send_blocking(self.chunk, &context.stop.abandon)?;
+    /// Hands the chunk over as a source on a thread, which waits for room until `until`.
+    pub(super) fn send_blocking(
+        self,
+        context: &Context,
+        until: &CancellationToken,
+    ) -> Result<(), Closed> {
+        context.intake.send_blocking(self.chunk, until)?;
         context.count(self.lines, self.bytes);
         Ok(())
     }
@@ -53,7 +69,7 @@ impl Ready {
 pub(super) struct Assembler {
     stream: Arc<Stream>,
     line_bytes_max: usize,
-    /// The number of the next line.
+    /// The position of the next line.
     next: u64,
     /// The start of a line whose end has not come.
     partial: Vec<u8>,
@@ -70,13 +86,12 @@ impl Assembler {
             label,
             numbering: Numbering::LineNumber,
         };
-        Self {
-            stream: Arc::new(stream),
-            line_bytes_max,
-            next: 0,
-            partial: Vec::new(),
-            discarded: None,
-        }
+        Self::at(0, Arc::new(stream), line_bytes_max)
+    }
+
+    /// An assembler whose next line has the position `next` in `stream`.
+    pub(super) fn at(next: u64, stream: Arc<Stream>, line_bytes_max: usize) -> Self {
+        Self { stream, line_bytes_max, next, partial: Vec::new(), discarded: None }
     }
 
     /// A buffer to append what is read to. It begins with the unfinished line and has room.
@@ -156,7 +171,10 @@ impl Assembler {
 
     fn ready(&mut self, content: Content, lines: u64, bytes: u64) -> Ready {
         let first = self.next;
-        self.next += lines;
+        self.next += match self.stream.numbering {
+            Numbering::LineNumber => lines,
+            Numbering::ByteOffset => bytes,
+        };
         let stream = Arc::clone(&self.stream);
         let chunk = Chunk { stream, first, end: self.next, content, file: None, permit: None };
         Ready { chunk, lines, bytes }

@@ -2,7 +2,7 @@
 //!
 //! Nothing is ever written to a connection. A full intake stops the reading, and TCP's window
 //! makes the sender wait. A connection that says nothing holds no buffer; at most
-//! [`READERS_MAX`] connections hold one at a time, so memory does not grow with their number.
+//! sixteen connections hold one at a time, so memory does not grow with their number.
 //! The start of a line that is cut off by a disconnect, a time-out or a stop is a dead letter.
 
 use std::io;

@@ -56,10 +56,13 @@ pub(super) fn mark_unknown(transaction: &Transaction<'_>, count: u32) -> rusqlit
                  outcome_unknown_attempts = outcome_unknown_attempts + 1 WHERE id IN \
                  (SELECT id FROM batches WHERE meter = ?1 ORDER BY id LIMIT ?2)";
     let mut mark = transaction.prepare(query)?;
-    let mut meters = transaction.prepare("SELECT DISTINCT meter FROM batches")?;
-    let meters: Vec<String> =
-        meters.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
-    meters.iter().map(|meter| mark.execute(params![meter, count])).sum()
+    meters(transaction)?.iter().map(|meter| mark.execute(params![meter, count])).sum()
+}
+
+/// The meters of which batches wait.
+pub(super) fn meters(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut meters = connection.prepare("SELECT DISTINCT meter FROM batches")?;
+    meters.query_map([], |row| row.get(0))?.collect()
 }
 
 /// Whether any batch is stored.

@@ -112,6 +112,7 @@ CREATE TABLE lanes (
 ) WITHOUT ROWID;
 
 INSERT INTO meta VALUES ('store_id', lower(hex(randomblob(8))));
+INSERT INTO meta VALUES ('commits', 0);
 "];
 
 /// The version that this program writes.
@@ -172,4 +173,19 @@ pub(super) fn set_running(
             .map(|_| ()),
         None => connection.execute("DELETE FROM meta WHERE key = 'running'", []).map(|_| ()),
     }
+}
+
+/// How many commits of groups and settlements the store has seen.
+pub(super) fn commits(connection: &Connection) -> rusqlite::Result<i64> {
+    connection
+        .prepare_cached("SELECT value FROM meta WHERE key = 'commits'")?
+        .query_row([], |row| row.get(0))
+}
+
+/// Counts a commit, within its transaction.
+pub(super) fn set_commits(connection: &Connection, commits: i64) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("UPDATE meta SET value = ?1 WHERE key = 'commits'")?
+        .execute([commits])
+        .map(|_| ())
 }

@@ -279,6 +279,7 @@ enum Step {
     Fail { nth: usize, outcome_unknown: bool },
     Hold { meter: usize },
     Reopen,
+    Doubt,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -290,6 +291,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(nth, outcome_unknown)| Step::Fail { nth, outcome_unknown }),
         1 => (0_usize..2).prop_map(|meter| Step::Hold { meter }),
         1 => Just(Step::Reopen),
+        1 => Just(Step::Doubt),
     ]
 }
 
@@ -341,6 +343,17 @@ fn apply(
             commit(store, &[], &[&Settlement::Lane { meter, state, reason, at: NOW }])?;
         }
         Step::Reopen => store.reopen()?,
+        Step::Doubt => {
+            // The commit happened, its caller was told that it failed, and calls again.
+            let groups = [group(&meters[0], 1, 0, model.offset)];
+            commit(store, &groups, &[])?;
+            (store.commits, store.is_in_doubt) = (store.commits - 1, true);
+            commit(store, &groups, &[])?;
+            model.next += 1;
+            model.batches.push((model.next, 0, 1, 0));
+            model.read += 2;
+            model.ignored += 1;
+        }
         Step::Deliver { .. } | Step::Fail { .. } => {}
     }
     Ok(())

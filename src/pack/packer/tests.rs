@@ -95,6 +95,20 @@ fn good_lines_become_an_array_and_bad_ones_dead_letters() -> Result<(), Error> {
 }
 
 #[test]
+fn a_tail_is_of_what_is_in_the_file_not_of_a_line_end_that_was_added() -> Result<(), Error> {
+    let meter = meter(WIDE, None);
+    let mut group = group(&meter, &format!("{}\n", event(1)));
+    for slice in &mut group.slices {
+        slice.end -= 1;
+    }
+    let packed = Packer::new(2).pack(&group)?;
+    let cursor = packed.cursors.first().map(|(_, cursor)| (cursor.offset, cursor.tail));
+    let length = event(1).len() as u64;
+    assert_eq!(cursor, Some((100 + length, tail_of(event(1).as_bytes()))));
+    Ok(())
+}
+
+#[test]
 fn ids_are_stamped_from_origin_and_offset_and_own_ones_stay() -> Result<(), Error> {
     let meter = meter(WIDE, Some("EventId"));
     let own = event(2).replace("{\"Cust", "{\"EventId\":\"own\",\"Cust");

@@ -18,7 +18,7 @@
 //! that cannot be found is logged.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
+use std::fs::{self, DirEntry, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -29,6 +29,9 @@ use crate::source::file::place::{HEAD_BYTES_MAX, Place, read_at};
 
 /// How many of a new file's last bytes are compared with the file that it may be a copy of.
 const END_BYTES_MAX: usize = 4096;
+
+/// How often a directory is listed before a truncated file has no copy in it.
+const LISTINGS_MAX: usize = 3;
 
 /// The copy of a file that was truncated.
 #[derive(Debug)]
@@ -50,14 +53,27 @@ pub(super) fn find(original: &Followed, table: &BTreeMap<Key, Followed>) -> Opti
         // Nothing was read, so nothing tells a copy from any other file.
         return None;
     }
+    // A rotation that renames older copies meanwhile hides one from a single listing.
+    (0..LISTINGS_MAX).find_map(|_| find_among(&paths_near(original, table), original, table))
+}
+
+/// The regular files beside `original`, and the new ones that were found elsewhere.
+fn paths_near(original: &Followed, table: &BTreeMap<Key, Followed>) -> BTreeSet<PathBuf> {
     let mut paths = BTreeSet::new();
     if let Some(Ok(entries)) = original.path.parent().map(fs::read_dir) {
-        let files =
-            entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
-        paths.extend(files.map(|entry| entry.path()));
+        let is_file = |entry: &DirEntry| entry.file_type().is_ok_and(|kind| kind.is_file());
+        paths.extend(entries.flatten().filter(is_file).map(|entry| entry.path()));
     }
     let waiting = table.values().filter(|file| is_candidate(file));
     paths.extend(waiting.map(|file| file.path.clone()));
+    paths
+}
+
+fn find_among(
+    paths: &BTreeSet<PathBuf>,
+    original: &Followed,
+    table: &BTreeMap<Key, Followed>,
+) -> Option<Copy> {
     let copies = paths.iter().filter_map(|path| examine(path, original, table).ok().flatten());
     copies.max_by_key(|copy| copy.len)
 }
@@ -120,23 +136,29 @@ fn is_perhaps_of(candidate: &File, len: u64, known: &Followed) -> io::Result<boo
         reopened = file;
         &reopened
     };
-    let metadata = original.metadata()?;
-    if Key::from(identity_of(&metadata)) != known.key() {
+    if Key::from(identity_of(&original.metadata()?)) != known.key() {
         return Ok(false);
     }
-    if metadata.len() < known.place.offset || !known.place.clone().is_in(original)? {
-        // Truncated already: its own turn decides whose copy this is.
-        return Ok(true);
-    }
-    let start = len.saturating_sub(END_BYTES_MAX as u64);
-    for (offset, bytes) in [(0, PREFIX_BYTES_MAX), (start, END_BYTES_MAX)] {
+    // In this order: a difference counts only if the known file is whole after it was found.
+    // One that is not was truncated, and its own turn decides whose copy this is.
+    Ok(is_start_of(candidate, len, original)? || !is_whole(known, original)?)
+}
+
+/// Whether the first and the last bytes of `candidate` are in `original` at the same offsets.
+fn is_start_of(candidate: &File, len: u64, original: &File) -> io::Result<bool> {
+    let end_at = len.saturating_sub(END_BYTES_MAX as u64);
+    for (offset, bytes_max) in [(0, PREFIX_BYTES_MAX), (end_at, END_BYTES_MAX)] {
         let rest = usize::try_from(len - offset).unwrap_or(usize::MAX);
-        let bytes = bytes.min(rest);
+        let bytes = bytes_max.min(rest);
         if read_at(candidate, offset, bytes)? != read_at(original, offset, bytes)? {
             return Ok(false);
         }
     }
     Ok(true)
+}
+
+fn is_whole(known: &Followed, file: &File) -> io::Result<bool> {
+    Ok(file.metadata()?.len() >= known.place.offset && known.place.clone().is_in(file)?)
 }
 
 fn is_candidate(file: &Followed) -> bool {

@@ -143,6 +143,11 @@ impl Followed {
         }
     }
 
+    /// Whether it has something to read that waits for a decision.
+    pub(super) fn is_held_back(&self) -> bool {
+        self.candidate_since().is_some() && self.len > 0
+    }
+
     /// Moves behind what is in the file now.
     pub(super) fn skip_to_end(&mut self, context: &Context) -> io::Result<()> {
         let skipped = self.open().and_then(|is_there| match &self.file {
@@ -264,9 +269,9 @@ impl Followed {
 
     /// Records where reading stands without a line: what is before will not be read.
     pub(super) fn send_mark(&mut self, context: &Context) -> Result<(), Closed> {
-        let content = Content::Lines(Buffer::from(Vec::new()));
+        let nothing = Content::Lines(Buffer::from(Vec::new()));
         let at = self.place.offset;
-        self.send(Piece { content, first: at, end: at, lines: 0 }, context)
+        self.send(Piece { content: nothing, first: at, end: at, lines: 0 }, context)
     }
 
     fn send(&mut self, piece: Piece, context: &Context) -> Result<(), Closed> {

@@ -55,8 +55,8 @@ impl<'a> Follower<'a> {
         // A device number that changed may have left two rows of one file: the later one counts.
         cursors.sort_by_key(|cursor| (cursor.file.generation, cursor.offset));
         let followed = cursors.into_iter().map(|cursor| {
-            let place = Place::from(&cursor);
-            Followed::new(place, cursor.file.path, Standing::RotatedAway)
+            let read = Place::from(&cursor);
+            Followed::new(read, cursor.file.path, Standing::RotatedAway)
         });
         let table = followed.map(|file| (file.key(), file)).collect();
         let from_end = BTreeSet::new();
@@ -108,6 +108,9 @@ impl<'a> Follower<'a> {
             let touched = std::mem::take(&mut signals.touched);
             let has_more = self.round(everything, &touched).map_err(|Closed| Error::Closed)?;
             signals.rescan |= std::mem::take(&mut self.is_astray);
+            if self.table.values().any(Followed::is_held_back) {
+                look_at = look_at.min(began + self.pace.hold);
+            }
             let until = if signals.rescan { look_at.min(scan_from) } else { look_at.min(scan_at) };
             let time = if has_more { Duration::ZERO } else { left_until(until) };
             signals.merge(self.watch.wait(stop, time).map_err(Error::Wait)?);

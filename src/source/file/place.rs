@@ -136,21 +136,29 @@ impl Place {
     }
 
     fn tail_is_in(&mut self, file: &File) -> io::Result<bool> {
-        let before = u64::from(self.tail.len);
-        let tail = read_at(file, self.offset.saturating_sub(before), self.tail.len as usize)?;
-        if BytesHash::of(&tail) == self.tail {
-            return Ok(true);
+        let len = self.bytes_before();
+        let before = read_at(file, self.offset - len as u64, len)?;
+        Ok(self.tail_is(&before))
+    }
+
+    /// How many bytes just before the offset [`Place::tail_is`] wants to see.
+    pub(in crate::source) fn bytes_before(&self) -> usize {
+        (self.tail.len as usize).min(usize::try_from(self.offset).unwrap_or(usize::MAX))
+    }
+
+    /// Whether `before`, the bytes just before the offset, are what was read there.
+    pub(in crate::source) fn tail_is(&mut self, before: &[u8]) -> bool {
+        if BytesHash::of(before) == self.tail {
+            return true;
         }
         // The last line of an input that ends without `\n` was given one, and hashed with it.
-        let start = self.offset.saturating_sub(before.saturating_sub(1));
-        let mut ended = read_at(file, start, (self.tail.len as usize).saturating_sub(1))?;
-        ended.push(b'\n');
-        let matches = BytesHash::of(&ended) == self.tail;
-        if matches {
-            ended.pop();
-            self.tail = BytesHash::of(&ended);
+        let one_more = self.tail.len as usize > before.len();
+        let line = if one_more { before } else { before.get(1..).unwrap_or_default() };
+        let is_ended = BytesHash::of(&[line, b"\n"].concat()) == self.tail;
+        if is_ended {
+            self.tail = BytesHash::of(line);
         }
-        Ok(matches)
+        is_ended
     }
 
     /// Reads the next lines of `file`.
@@ -265,8 +273,8 @@ impl Place {
         if buffer.last() != Some(&b'\n') {
             buffer.push(b'\n');
         }
-        let content = Content::Lines(right_sized(buffer));
-        self.take(file, context, content, bytes as u64, lines, tail)
+        let whole = Content::Lines(right_sized(buffer));
+        self.take(file, context, whole, bytes as u64, lines, tail)
     }
 
     fn discard(&mut self, file: &File, context: &Context, bytes: &[u8]) -> io::Result<Step> {
@@ -299,7 +307,7 @@ impl Place {
         &mut self,
         file: &File,
         context: &Context,
-        content: Content,
+        found: Content,
         bytes: u64,
         lines: u64,
         tail: BytesHash,
@@ -309,7 +317,7 @@ impl Place {
         let (identity, generation) = (self.identity, self.generation);
         self.origin.get_or_insert_with(|| origin_of(context, identity, generation, &head));
         (self.offset, self.tail) = (end, tail);
-        Ok(Step::Piece(Piece { content, first, end, lines }))
+        Ok(Step::Piece(Piece { content: found, first, end, lines }))
     }
 
     fn wait(&mut self, file: &File) -> io::Result<Step> {

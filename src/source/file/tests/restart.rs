@@ -134,7 +134,7 @@ impl Writer {
                 self.rig.append("a.log", "");
             }
             Act::CopyTruncate => {
-                self.end_line();
+                self.act(Act::Append(1));
                 // What nothing was committed of cannot be told from another file.
                 self.rig.wait_for(self.expected.len());
                 self.act(Act::Append(5));

@@ -122,11 +122,10 @@ fn a_copy_that_waits_long_for_its_truncation_is_not_read_as_a_new_file() {
     rig.start();
     rig.wait_for(2);
     rig.append("a.log.1", "one\n");
-    rig.append("b.log", "");
     rig.append("a.log", "three\n");
     rig.wait_for(3);
-    rig.append("a.log.1", "two\nthree\nfour\n");
     rig.append("a.log", "four\n");
+    rig.append("a.log.1", "two\nthree\nfour\n");
     rig.wait_for(4);
     rig.truncate("a.log");
     rig.append("a.log", "five\n");
@@ -182,6 +181,30 @@ fn an_inode_that_is_used_again_is_another_file() {
         expected.extend(lines);
         rig.wait_for(expected.len());
         rig.remove("a.log");
+    }
+    rig.finish(expected);
+}
+
+/// A writer that never waits for the source and rotates all the time, in both ways.
+#[test]
+fn a_restless_writer_loses_nothing() {
+    let mut rig = Rig::new(&["a.log*"]);
+    rig.pace.hold = NEVER;
+    rig.settings.open_files_max = 2;
+    rig.start();
+    let mut expected = Vec::new();
+    for rotation in 0..150 {
+        for part in 0..fastrand::usize(1..6) {
+            let lines = numbered(&format!("{rotation}.{part}"), 0..fastrand::usize(1..2000));
+            rig.append("a.log", &text_of(&lines));
+            expected.extend(lines);
+        }
+        if fastrand::bool() {
+            rig.copy("a.log", &format!("a.log.{rotation}"));
+            rig.truncate("a.log");
+        } else {
+            rig.rename("a.log", &format!("a.log.{rotation}"));
+        }
     }
     rig.finish(expected);
 }

@@ -1,0 +1,75 @@
+//! A good event costs no allocation on the pack path: packing ten times as many events allocates
+//! as often.
+
+use std::sync::Arc;
+
+use meterd::chunk::{Buffer, Chunk, Content, SourceTag, Stream};
+use meterd::group::{Group, Slice};
+use meterd::meter::{Limits, Meter, UnknownFields};
+use meterd::pack::packer::Packer;
+use meterd::position::{Numbering, Origin};
+use meterd::schema::Schema;
+use meterd::telemetry::{MeterCounters, SourceCounters};
+
+fn group(events: u32, event_id_field: Option<&str>) -> Group {
+    let meter = Arc::new(Meter {
+        name: "m".into(),
+        upload_url: String::new(),
+        schema: Schema::documented(),
+        event_id_field: event_id_field.map(Into::into),
+        unknown_fields: UnknownFields::Keep,
+        limits: Limits {
+            events_per_request_max: 100_000,
+            payload_bytes_max: 100_000_000,
+            compressed_bytes_max: 100_000_000,
+        },
+        counters: MeterCounters::default(),
+        backlog: tokio::sync::Notify::new(),
+    });
+    let counters = SourceCounters::default();
+    let source = SourceTag { name: "s".into(), meter: Arc::clone(&meter), counters };
+    let stream = Stream {
+        source: Arc::new(source),
+        origin: Origin(1),
+        label: "peer".into(),
+        numbering: Numbering::LineNumber,
+    };
+    let line = |number: u32| {
+        format!(
+            "{{\"CustomerId\":\"C-{number}\",\"UsageIdentifier\":\"é\\u0041\",\
+             \"UsageDate\":\"2026-11-21T06:14:11.123Z\",\"Quantity\":{number}.5}}\n"
+        )
+    };
+    let lines: String = (0..events).map(line).collect();
+    let range = 0..lines.len();
+    let chunk = Chunk {
+        stream: Arc::new(stream),
+        first: 0,
+        end: u64::from(events),
+        content: Content::Lines(Buffer::from(lines.into_bytes())),
+        file: None,
+        permit: None,
+    };
+    let end = u64::from(events);
+    let slice = Slice { chunk: Arc::new(chunk), range, first: 0, end, lines: events };
+    Group { number: 0, meter, slices: vec![slice] }
+}
+
+#[test]
+fn packing_ten_times_the_events_allocates_as_often() {
+    for field in [None, Some("EventId")] {
+        let (few, many) = (group(1000, field), group(10_000, field));
+        let mut packer = Packer::new(2);
+        // The first pass grows the buffers that are used again.
+        assert!(packer.pack(&many).is_ok());
+        let count = |packer: &mut Packer, group: &Group| {
+            let info = allocation_counter::measure(|| {
+                let packed = packer.pack(group);
+                assert!(packed.is_ok_and(|packed| packed.dead_letters.is_empty()));
+            });
+            info.count_total
+        };
+        let (few, many) = (count(&mut packer, &few), count(&mut packer, &many));
+        assert_eq!(few, many, "{field:?}");
+    }
+}
