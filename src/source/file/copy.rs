@@ -131,13 +131,14 @@ fn is_perhaps_of(candidate: &File, len: u64, known: &Followed) -> io::Result<boo
     let original = if let Some(file) = &known.file {
         file
     } else {
-        // A file that cannot be opened under its name cannot be truncated under it either.
-        let Ok(file) = open(&known.path) else { return Ok(false) };
+        // Not there under its name: it may have been truncated and then renamed. It is looked
+        // for, and known no longer when it is not found.
+        let Ok(file) = open(&known.path) else { return Ok(true) };
         reopened = file;
         &reopened
     };
     if Key::from(identity_of(&original.metadata()?)) != known.key() {
-        return Ok(false);
+        return Ok(true);
     }
     // In this order: a difference counts only if the known file is whole after it was found.
     // One that is not was truncated, and its own turn decides whose copy this is.

@@ -272,8 +272,8 @@ impl<'a> Follower<'a> {
         let quiet = self.pace.quiet;
         self.table.retain(|_, file| {
             let is_leaving = file.standing == Standing::RotatedAway || !file.is_linked;
-            if is_leaving && file.is_followed() && file.is_read() && file.active.elapsed() >= quiet
-            {
+            let is_done = file.is_read() || file.len == 0;
+            if is_leaving && file.is_followed() && is_done && file.active.elapsed() >= quiet {
                 report_vanished(file);
                 (file.standing, file.file) = (Standing::LetGo, None);
                 return file.is_linked;

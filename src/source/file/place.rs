@@ -132,7 +132,14 @@ impl Place {
 
     /// Whether `file` holds what was read of it, as far as its first and last bytes tell.
     pub(in crate::source) fn is_in(&mut self, file: &File) -> io::Result<bool> {
-        Ok(self.tail_is_in(file)? && self.look_at_head(file, self.prefix.len.into())?.is_some())
+        if !self.tail_is_in(file)? {
+            return Ok(false);
+        }
+        let head = self.look_at_head(file, self.prefix.len.into())?;
+        if let Some(head) = &head {
+            self.learn(head);
+        }
+        Ok(head.is_some())
     }
 
     fn tail_is_in(&mut self, file: &File) -> io::Result<bool> {
@@ -236,6 +243,7 @@ impl Place {
         self.tail = BytesHash::of(&read_before(file, end)?);
         self.offset = end;
         if let Some(head) = self.look_at_head(file, end)? {
+            self.learn(&head);
             self.origin = Some(origin_of(context, self.identity, self.generation, &head));
         }
         Ok(())
@@ -314,33 +322,45 @@ impl Place {
     ) -> io::Result<Step> {
         let (first, end) = (self.offset, self.offset + bytes);
         let Some(head) = self.look_at_head(file, end)? else { return Ok(Step::Changed) };
+        let start = match &found {
+            Content::Lines(lines) => lines.as_slice(),
+            Content::Fault(fault) => fault.excerpt.as_slice(),
+        };
+        // First bytes that were not known before must be those that were just read.
+        let new = head.get(usize::try_from(first).unwrap_or(usize::MAX)..).unwrap_or_default();
+        if new.iter().zip(start).any(|(now, read)| now != read) {
+            return Ok(Step::Changed);
+        }
+        self.learn(&head);
         let (identity, generation) = (self.identity, self.generation);
         self.origin.get_or_insert_with(|| origin_of(context, identity, generation, &head));
         (self.offset, self.tail) = (end, tail);
         Ok(Step::Piece(Piece { content: found, first, end, lines }))
     }
 
-    fn wait(&mut self, file: &File) -> io::Result<Step> {
+    fn wait(&self, file: &File) -> io::Result<Step> {
         let same = self.look_at_head(file, self.offset)?.is_some();
         Ok(if same { Step::Waiting } else { Step::Changed })
     }
 
-    /// The first bytes of the file, of those before `end`; none when they changed.
-    fn look_at_head(&mut self, file: &File, end: u64) -> io::Result<Option<Vec<u8>>> {
+    /// The first bytes of the file, of those before `end`; none when known ones changed.
+    fn look_at_head(&self, file: &File, end: u64) -> io::Result<Option<Vec<u8>>> {
         let before_end = usize::try_from(end).unwrap_or(usize::MAX).min(PREFIX_BYTES_MAX);
         // A cursor inside of a chunk has the prefix of the whole chunk.
         let wanted = before_end.max(self.prefix.len as usize);
         let head = read_at(file, 0, wanted)?;
-        if head.len() < wanted || !self.prefix.is_start_of(&head) {
-            return Ok(None);
-        }
+        let is_same = head.len() == wanted && self.prefix.is_start_of(&head);
+        Ok(is_same.then_some(head))
+    }
+
+    /// Remembers the first bytes, which are known to be of this content.
+    fn learn(&mut self, head: &[u8]) {
         if head.len() > self.prefix.len as usize {
-            self.prefix = BytesHash::of(&head);
+            self.prefix = BytesHash::of(head);
         }
         if self.head.len() < head.len().min(HEAD_BYTES_MAX) {
-            self.head = head.get(..HEAD_BYTES_MAX).unwrap_or(&head).to_vec();
+            self.head = head.get(..HEAD_BYTES_MAX).unwrap_or(head).to_vec();
         }
-        Ok(Some(head))
     }
 }
 

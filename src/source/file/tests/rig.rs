@@ -189,7 +189,8 @@ impl Rig {
         let mut texts: Vec<_> =
             self.committed.iter().map(|(_, event)| event.text.clone()).collect();
         texts.sort();
-        assert_eq!(texts, expected);
+        assert_eq!(surplus(&expected, &texts), [""; 0], "lost");
+        assert_eq!(surplus(&texts, &expected), [""; 0], "doubled");
         self.check_ids();
     }
 
@@ -204,6 +205,23 @@ impl Rig {
     pub(super) fn known(&self) -> BTreeSet<Key> {
         self.cursors.values().map(|cursor| cursor.file.identity.into()).collect()
     }
+}
+
+/// The first of the lines that are in `more`, which is sorted, more often than in `less`.
+fn surplus<'a>(more: &'a [String], less: &[String]) -> Vec<&'a str> {
+    let mut left: BTreeMap<String, usize> = BTreeMap::new();
+    for line in less {
+        *left.entry(line.clone()).or_default() += 1;
+    }
+    let mut found = Vec::new();
+    for line in more {
+        match left.get_mut(line) {
+            Some(count) if *count > 0 => *count -= 1,
+            _ => found.push(line.as_str()),
+        }
+    }
+    found.truncate(5);
+    found
 }
 
 fn first_half(mut chunk: Chunk) -> Chunk {
