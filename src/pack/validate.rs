@@ -367,11 +367,15 @@ fn wrong_type(at: usize, what: &'static str) -> Fault {
 }
 
 #[cold]
-fn no_object(scan: &Scan<'_>) -> Fault {
+fn no_object(scan: &mut Scan<'_>) -> Fault {
+    let at = scan.at;
     match scan.peek() {
         b'[' | b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n' => {
-            let what = "an event must be an object";
-            Fault { reason: Reason::NotAnObject, at: scan.at, what }
+            // A line of plain text may begin like a value, too.
+            if let Err(fault) = scan.value(0, &mut Vec::new()) {
+                return fault;
+            }
+            Fault { reason: Reason::NotAnObject, at, what: "an event must be an object" }
         }
         _ => scan.syntax("an object was expected"),
     }

@@ -1,0 +1,34 @@
+//! Waiting for a condition.
+
+use std::time::{Duration, Instant};
+
+use super::{Result, fail};
+
+/// How long a condition may take that should hold soon: only a failing test waits so long.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Between two looks at a condition.
+const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Looks until there is something, and gives it.
+pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look()? {
+            return Ok(found);
+        }
+        if Instant::now() >= deadline {
+            return fail(format!("waited {PATIENCE:?} for {what}"));
+        }
+        pause(LOOK_INTERVAL);
+    }
+}
+
+/// Lets time go by, for a writer's pace or between two looks; never as a proof.
+pub(crate) fn pause(time: Duration) {
+    let end = Instant::now() + time;
+    while let Some(left) = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+    {
+        std::thread::park_timeout(left);
+    }
+}

@@ -1,0 +1,127 @@
+//! SIGKILL at random instants: every event arrives, and every repeat is on record.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::harness::log_writer::LogWriter;
+use crate::harness::{Config, Folder, Result, Sim, config, number, pause, text};
+
+/// How often the agent is killed.
+const KILLS: u64 = 32;
+
+const REQUESTS_IN_FLIGHT_MAX: u64 = 4;
+
+/// Replays the course of a run, as far as time does.
+const SEED_VARIABLE: &str = "METERD_IT_SEED";
+
+fn seed() -> Result<u64> {
+    match std::env::var(SEED_VARIABLE) {
+        Ok(seed) => Ok(seed.parse()?),
+        Err(_) => Ok(u64::from(SystemTime::now().duration_since(UNIX_EPOCH)?.subsec_nanos())),
+    }
+}
+
+/// Writes bursts, lines in parts and rotates until told to stop; gives the number of events.
+fn write(mut log: LogWriter, sim: &Sim, seed: u64, is_over: &AtomicBool) -> Result<u64> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut rounds_in_file = 0;
+    while !is_over.load(Ordering::Acquire) {
+        log.write(random.u64(1..150))?;
+        let gap = Duration::from_millis(random.u64(1..20));
+        log.write_in_parts(random.usize(0..1000), || pause(gap))?;
+        rounds_in_file += 1;
+        if rounds_in_file >= 25 {
+            // A file that no agent ever knew cannot be followed to a name that nothing matches.
+            let is_known = sim.has_event(log.first_in_file);
+            log.rename(!is_known || random.bool())?;
+            rounds_in_file = 0;
+        }
+        pause(Duration::from_millis(random.u64(1..20)));
+    }
+    Ok(log.next)
+}
+
+#[test]
+fn a_killed_agent_loses_nothing_and_repeats_only_what_was_under_way() -> Result {
+    let seed = seed()?;
+    // Known before anything can fail in a way that prints nothing.
+    run(seed).map_err(|error| format!("{SEED_VARIABLE}={seed}: {error}").into())
+}
+
+fn run(seed: u64) -> Result {
+    let folder = Folder::new()?;
+    // Slow answers, so that there is something under way at every kill.
+    let sim = Sim::with_faults(&["slow=15ms"])?;
+    let logs = folder.directory("logs")?;
+    folder.configure(&Config {
+        limits: format!(
+            "events_per_request_max = 60\nrequests_in_flight_max = {REQUESTS_IN_FLIGHT_MAX}"
+        ),
+        ..Config::new(&sim.url(), config::file(&logs.join("usage*.jsonl")))
+    })?;
+    let log = LogWriter::new(&logs)?;
+    let is_over = AtomicBool::new(false);
+    let written = std::thread::scope(|scope| {
+        let writer = std::thread::Builder::new()
+            .spawn_scoped(scope, || write(log, &sim, seed.wrapping_add(1), &is_over))?;
+        let killed = kill_again_and_again(&folder, seed);
+        is_over.store(true, Ordering::Release);
+        let written = writer.join().map_err(|_| "the writer panicked")?;
+        killed.and(written)
+    })?;
+    let mut agent = folder.start()?;
+    folder.wait_counted("delivered", written.cast_signed())?;
+    agent.stop()?;
+    sim.check_complete(written)?;
+    let status = folder.status()?;
+    assert_eq!(number(&status, "/equation/read")?, written.cast_signed(), "{status}");
+    assert_eq!(number(&status, "/equation/dead_lettered")?, 0, "{status}");
+    check_repeats(&folder, &sim, written)
+}
+
+fn kill_again_and_again(folder: &Folder, seed: u64) -> Result {
+    let mut random = fastrand::Rng::with_seed(seed);
+    for _ in 0..KILLS {
+        let mut agent = folder.spawn()?;
+        // Sometimes during the start, sometimes well into the work.
+        pause(Duration::from_millis(random.u64(5..500)));
+        if !agent.is_running()? {
+            return Err(format!("the agent ended by itself: {}", agent.log()?).into());
+        }
+        agent.kill()?;
+        if folder.state().join("meterd.db").exists() {
+            // The equation has to hold at any instant. A store that was killed while it was
+            // created has none yet.
+            let output = folder.command(&["status", "--json"])?;
+            let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+            let is_new = errors.contains("no such table") || errors.contains("another program");
+            assert!(output.status.success() || is_new, "{errors}");
+        }
+    }
+    Ok(())
+}
+
+/// Repeats are byte for byte the same, at most as many as were under way at kills, and each
+/// batch that was repeated says so in its receipt.
+fn check_repeats(folder: &Folder, sim: &Sim, written: u64) -> Result {
+    let stats = sim.stats();
+    assert_eq!(stats.repeats_altered, 0);
+    let receipts = folder.receipts()?;
+    let mut by_track = HashMap::new();
+    for receipt in &receipts {
+        by_track.insert(text(receipt, "/track_id")?, receipt);
+    }
+    let (mut repeated_requests, mut repeated_events) = (0, 0);
+    for repeat in &stats.repeats {
+        let receipt = by_track.get(repeat.track_id.as_str());
+        let receipt = receipt.ok_or_else(|| format!("no receipt of {}", repeat.track_id))?;
+        assert_eq!(repeat.bodies, 1, "{repeat:?}");
+        assert!(number(receipt, "/outcome_unknown_attempts")? >= 1, "{repeat:?}: {receipt}");
+        repeated_requests += repeat.requests - 1;
+        repeated_events += (repeat.requests - 1) * number(receipt, "/events")?.cast_unsigned();
+    }
+    assert!(repeated_requests <= KILLS * REQUESTS_IN_FLIGHT_MAX, "{repeated_requests}");
+    assert_eq!(stats.events_accepted - written, repeated_events, "{:?}", stats.repeats);
+    Ok(())
+}

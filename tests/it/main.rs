@@ -1,0 +1,21 @@
+//! Black-box tests: the real program in a temporary folder, against the simulator or a server
+//! that misbehaves on request. One module a capability.
+//!
+//! Every wait is for a condition, with a deadline; no test proves anything by waiting a time.
+
+mod answers;
+mod bytes;
+mod commands;
+mod configuration;
+mod credentials;
+mod dead_letters;
+mod harness;
+mod kill;
+mod outage;
+mod regression;
+mod rotation;
+mod send;
+mod stop;
+mod store_full;
+mod tcp;
+mod unknown;

@@ -1,0 +1,120 @@
+//! `meterd send`: to the end, then a receipt and an exit code that scripts can trust.
+
+use std::fs::File;
+use std::io::Write;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use crate::harness::sim::ReservedPort;
+use crate::harness::{Config, Folder, Result, Sim, lines};
+
+const SEND: [&str; 3] = ["send", "--meter", "m"];
+
+fn folder(url: &str) -> Result<Folder> {
+    let folder = Folder::new()?;
+    folder.configure(&Config::new(url, ""))?;
+    Ok(folder)
+}
+
+fn compress(text: &str) -> Result<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(text.as_bytes())?;
+    Ok(encoder.finish()?)
+}
+
+#[test]
+fn standard_input_is_delivered_and_a_receipt_printed() -> Result {
+    let sim = Sim::start()?;
+    let folder = folder(&sim.url())?;
+    for input in [lines(0..500), lines(500..1000).trim_end().to_owned()] {
+        let output = folder.command_with_input(&SEND, input.as_bytes())?;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{errors}");
+        assert!(String::from_utf8(output.stdout)?.contains("delivered"));
+    }
+    sim.check_exactly_once(1000)?;
+    assert_eq!(folder.counted("delivered")?, 1000);
+    Ok(())
+}
+
+#[test]
+fn a_bad_line_exits_with_1_and_the_others_are_delivered() -> Result {
+    let sim = Sim::start()?;
+    let folder = folder(&sim.url())?;
+    let input = format!("{}not an event\n{}", lines(0..5), lines(5..10));
+    let output = folder.command_with_input(&SEND, input.as_bytes())?;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8(output.stderr)?.contains("dead-letters"));
+    sim.check_exactly_once(10)
+}
+
+#[test]
+fn without_a_server_the_time_out_exits_with_69_and_the_next_send_delivers() -> Result {
+    let port = ReservedPort::new()?;
+    let folder = folder(&port.url())?;
+    let timed: Vec<&str> = SEND.into_iter().chain(["--timeout", "500ms"]).collect();
+    let output = folder.command_with_input(&timed, lines(0..300).as_bytes())?;
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(69), "{errors}");
+    assert!(errors.contains("300 events are not delivered"), "{errors}");
+    assert_eq!(folder.counted("stored")?, 300);
+    let sim = Sim::on(port)?;
+    let output = folder.command_with_input(&SEND, lines(300..400).as_bytes())?;
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    sim.check_exactly_once(400)?;
+    assert_eq!(folder.unknown_attempts()?, 0);
+    Ok(())
+}
+
+#[test]
+fn a_meter_that_is_not_there_is_a_configuration_error() -> Result {
+    let folder = folder("http://127.0.0.1:1")?;
+    let output = folder.command(&["send", "--meter", "n"])?;
+    assert_eq!(output.status.code(), Some(78));
+    assert!(!folder.state().exists());
+    Ok(())
+}
+
+#[test]
+fn files_plain_and_compressed_are_delivered_whole() -> Result {
+    let sim = Sim::start()?;
+    let folder = folder(&sim.url())?;
+    let (plain, compressed) = (folder.path("a.jsonl"), folder.path("b.jsonl.gz"));
+    std::fs::write(&plain, lines(0..700))?;
+    // Two members, as log rotation with appending makes them, and no line end at the end.
+    let mut bytes = compress(&lines(700..900))?;
+    bytes.extend(compress(lines(900..1000).trim_end())?);
+    std::fs::write(&compressed, bytes)?;
+    let output = folder.command(&["send", "--meter", "m", "a.jsonl", "b.jsonl.gz"])?;
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    sim.check_exactly_once(1000)?;
+    assert_eq!(folder.counted("delivered")?, 1000);
+    Ok(())
+}
+
+#[test]
+fn one_wrong_name_sends_nothing() -> Result {
+    let sim = Sim::start()?;
+    let folder = folder(&sim.url())?;
+    std::fs::write(folder.path("a.jsonl"), lines(0..10))?;
+    let output = folder.command(&["send", "--meter", "m", "a.jsonl", "missing.jsonl"])?;
+    assert_ne!(output.status.code(), Some(0));
+    assert!(String::from_utf8(output.stderr)?.contains("missing.jsonl"));
+    assert_eq!(sim.stats().requests, 0);
+    Ok(())
+}
+
+#[test]
+fn a_damaged_archive_is_no_success_and_what_was_whole_is_delivered_once() -> Result {
+    let sim = Sim::start()?;
+    let folder = folder(&sim.url())?;
+    let mut bytes = compress(&lines(0..5000))?;
+    bytes.truncate(bytes.len() / 2);
+    File::create(folder.path("cut.gz"))?.write_all(&bytes)?;
+    let output = folder.command(&["send", "--meter", "m", "cut.gz"])?;
+    assert_ne!(output.status.code(), Some(0), "half an archive was called delivered");
+    folder.status()?;
+    assert!(sim.events().values().all(|times| *times == 1));
+    Ok(())
+}

@@ -1,0 +1,106 @@
+//! A full store: sources wait, nothing is evicted, and everything arrives in the end.
+
+use std::io::{ErrorKind, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::harness::config::{self, TCP};
+use crate::harness::events::bulky_event;
+use crate::harness::sim::ReservedPort;
+use crate::harness::{Agent, Config, Folder, Result, Sim, number, until};
+
+const STORE_BYTES_MAX: i64 = 2_000_000;
+
+fn config(port: &ReservedPort, sources: String) -> Config {
+    Config {
+        agent: "intake_bytes_max = \"1MiB\"".to_owned(),
+        limits: "payload_bytes_max = \"128KiB\"".to_owned(),
+        store: format!("bytes_max = {STORE_BYTES_MAX}"),
+        ..Config::new(&port.url(), sources)
+    }
+}
+
+/// About 25 MB.
+fn bulky_lines(count: u64) -> String {
+    (0..count).fold(String::new(), |text, number| text + &bulky_event(number, 2000) + "\n")
+}
+
+fn wait_full(folder: &Folder, agent: &mut Agent) -> Result<Value> {
+    agent.wait_logged("the store is full, sources wait")?;
+    folder.status()
+}
+
+fn check_full(status: &Value) -> Result {
+    let bytes = number(status, "/store/bytes")?;
+    assert!(bytes <= STORE_BYTES_MAX + 400_000, "{status}");
+    assert!(bytes >= STORE_BYTES_MAX / 2, "{status}");
+    assert_eq!(number(status, "/equation/delivered")?, 0, "{status}");
+    assert_eq!(number(status, "/equation/dead_lettered")?, 0, "{status}");
+    Ok(())
+}
+
+#[test]
+fn a_full_store_makes_files_wait() -> Result {
+    const EVENTS: u64 = 5000;
+    let folder = Folder::new()?;
+    let port = ReservedPort::new()?;
+    let file = folder.path("usage.jsonl");
+    std::fs::write(&file, bulky_lines(EVENTS))?;
+    folder.configure(&config(&port, config::file(&file)))?;
+    let mut agent = folder.start()?;
+    let status = wait_full(&folder, &mut agent)?;
+    check_full(&status)?;
+    let read = number(&status, "/equation/read")?;
+    assert!(read < EVENTS.cast_signed() / 2, "{status}");
+    // A stop of a full agent is an ordinary stop: what is not stored is read again.
+    agent.stop()?;
+    let mut agent = folder.start()?;
+    check_full(&wait_full(&folder, &mut agent)?)?;
+
+    let sim = Sim::on(port)?;
+    folder.wait_counted("delivered", EVENTS.cast_signed())?;
+    agent.stop()?;
+    assert_eq!(folder.counted("read")?, EVENTS.cast_signed());
+    sim.check_exactly_once(EVENTS)
+}
+
+#[test]
+fn a_full_store_makes_tcp_senders_wait() -> Result {
+    const EVENTS: u64 = 12_000;
+    let folder = Folder::new()?;
+    let port = ReservedPort::new()?;
+    folder.configure(&config(&port, TCP.to_owned()))?;
+    let mut agent = folder.start()?;
+    let mut stream = TcpStream::connect(agent.tcp_address()?)?;
+    stream.set_write_timeout(Some(Duration::from_secs(2)))?;
+    let text = bulky_lines(EVENTS);
+    let written = write_until_blocked(&mut stream, text.as_bytes())?;
+    assert!(written < text.len(), "nothing made the sender wait");
+    check_full(&wait_full(&folder, &mut agent)?)?;
+
+    let sim = Sim::on(port)?;
+    stream.set_write_timeout(None)?;
+    stream.write_all(text.as_bytes().get(written..).unwrap_or_default())?;
+    drop(stream);
+    folder.wait_counted("delivered", EVENTS.cast_signed())?;
+    until("the store to be empty", || Ok((folder.counted("stored")? == 0).then_some(())))?;
+    agent.stop()?;
+    sim.check_exactly_once(EVENTS)
+}
+
+/// Writes until nothing is taken for the time-out of the stream; tells how much was taken.
+fn write_until_blocked(stream: &mut TcpStream, bytes: &[u8]) -> Result<usize> {
+    let mut written = 0;
+    while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
+        match stream.write(rest) {
+            Ok(taken) => written += taken,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                break;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(written)
+}
