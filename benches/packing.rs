@@ -5,7 +5,7 @@ mod support;
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use meterd::pack::compress::ArrayWriter;
+use meterd::body::ArrayWriter;
 use meterd::pack::packer::Packer;
 
 fn packing(criterion: &mut Criterion) {

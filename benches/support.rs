@@ -58,6 +58,7 @@ pub(crate) fn meter(event_id_field: Option<&str>) -> Arc<Meter> {
         },
         counters: MeterCounters::default(),
         backlog: tokio::sync::Notify::new(),
+        learned_limit: <_>::default(),
     })
 }
 

@@ -30,10 +30,12 @@ pub enum Reason {
     UnknownField,
     /// An event that alone is larger than a request may be.
     EventTooLarge,
+    /// Mediation refused the event; the code and the words are Mediation's.
+    Refused,
 }
 
 /// Every reason, for tables and metrics.
-pub const REASONS: [Reason; 12] = [
+pub const REASONS: [Reason; 13] = [
     Reason::LineTooLong,
     Reason::PartialLine,
     Reason::InvalidJson,
@@ -46,6 +48,7 @@ pub const REASONS: [Reason; 12] = [
     Reason::InvalidDateTime,
     Reason::UnknownField,
     Reason::EventTooLarge,
+    Reason::Refused,
 ];
 
 impl Reason {
@@ -64,6 +67,7 @@ impl Reason {
             Self::InvalidDateTime => "invalid_datetime",
             Self::UnknownField => "unknown_field",
             Self::EventTooLarge => "event_too_large",
+            Self::Refused => "refused",
         }
     }
 }
@@ -89,6 +93,8 @@ pub struct DeadLetter {
     pub field: Option<String>,
     /// What was found and what would be right, in words. Never holds the payload.
     pub detail: String,
+    /// Mediation's code, of an event that Mediation refused.
+    pub code: Option<String>,
     /// The line as it came; of a line that is too long, its first bytes.
     pub event: Vec<u8>,
 }

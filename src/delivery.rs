@@ -10,6 +10,7 @@ pub mod backoff;
 pub mod budget;
 pub mod lane;
 pub mod outcome;
+pub mod refusal;
 pub mod request;
 pub mod transport;
 

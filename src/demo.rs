@@ -197,6 +197,7 @@ fn agent_settings(directory: &Path, base_url: &str) -> agent::Settings {
         limits,
         counters: MeterCounters::default(),
         backlog: tokio::sync::Notify::new(),
+        learned_limit: <_>::default(),
     });
     let source =
         |name: &str, settings| Source { name: name.into(), meter: Arc::clone(&meter), settings };

@@ -30,6 +30,7 @@
 //! commands. Stages do not know each other. `tests/structure.rs` holds the rules.
 
 pub mod agent;
+pub mod body;
 pub mod chunk;
 pub mod cli;
 pub mod clock;

@@ -1,6 +1,7 @@
 //! A meter as the stages see it: where its events go and what one request may hold.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
@@ -31,6 +32,39 @@ pub struct Limits {
     pub compressed_bytes_max: usize,
 }
 
+/// The smallest payload that the far end refused for its size, halved; it rises again slowly.
+#[derive(Debug)]
+pub struct LearnedLimit(AtomicU64);
+
+impl Default for LearnedLimit {
+    fn default() -> Self {
+        Self(AtomicU64::new(u64::MAX))
+    }
+}
+
+impl LearnedLimit {
+    /// A payload of twice `bytes` was refused.
+    pub fn lower(&self, bytes: u64) {
+        // Relaxed, as all here: a limit that is seen late costs one more refusal.
+        self.0.fetch_min(bytes.max(1), Ordering::Relaxed);
+    }
+
+    /// A request was taken: the limit rises by a thousandth, until it is `max`.
+    pub fn raise(&self, max: usize) {
+        let limit = self.0.load(Ordering::Relaxed);
+        if limit != u64::MAX {
+            let raised = limit + limit / 1000 + 1;
+            let raised = if raised >= max as u64 { u64::MAX } else { raised };
+            self.0.store(raised, Ordering::Relaxed);
+        }
+    }
+
+    /// `max`, or what was learned when that is less.
+    pub fn within(&self, max: usize) -> usize {
+        usize::try_from(self.0.load(Ordering::Relaxed)).unwrap_or(usize::MAX).min(max)
+    }
+}
+
 /// A meter that events are read for. Shared by all stages.
 #[derive(Debug)]
 pub struct Meter {
@@ -46,6 +80,8 @@ pub struct Meter {
     pub unknown_fields: UnknownFields,
     /// What one request may hold.
     pub limits: Limits,
+    /// What the far end was found to take, below its documented limit.
+    pub learned_limit: LearnedLimit,
     /// What was done for it, counted since the start.
     pub counters: MeterCounters,
     /// Rings when a batch of it was committed, or when its lane may end.

@@ -5,7 +5,6 @@
 //! equal workers between the two channels.
 
 pub mod batcher;
-pub mod compress;
 pub mod datetime;
 pub mod event_id;
 pub mod json;
@@ -17,6 +16,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 
+use crate::body;
 use crate::group::{Group, PackedGroup};
 
 /// The settings of batching and packing.
@@ -36,7 +36,7 @@ pub fn run(
     compression_level: u32,
     groups: &Receiver<Group>,
     packed: &Sender<PackedGroup>,
-) -> Result<(), compress::Error> {
+) -> Result<(), body::Error> {
     let mut worker = packer::Packer::new(compression_level);
     for group in groups {
         let commit = worker.pack(&group)?;

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::clock::Timestamp;
+use crate::dead_letter::DeadLetter;
+use crate::group::PackedBatch;
 
 /// The number of a batch in the store; rising in the order of commits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,6 +21,8 @@ pub struct BatchHead {
     pub track_id: String,
     /// Events in it.
     pub events: u32,
+    /// Bytes of the JSON array.
+    pub payload_bytes: u64,
     /// Requests that carried it so far, as far as recorded.
     pub attempts: u32,
     /// Those of them whose outcome is not known.
@@ -69,6 +73,23 @@ pub enum Settlement {
         batch: BatchId,
         /// Whether Mediation may have it nevertheless.
         outcome_unknown: bool,
+    },
+    /// Mediation refused the batch for its size or for some of its events: its halves take its
+    /// place.
+    Split {
+        /// Which batch.
+        batch: BatchId,
+        /// All of its events, in order.
+        halves: Vec<PackedBatch>,
+    },
+    /// Mediation refused a batch of one event: a dead letter takes its place.
+    Refused {
+        /// Which batch.
+        batch: BatchId,
+        /// The event and what Mediation said. Its source is filled in from the batch.
+        letter: DeadLetter,
+        /// When the answer came.
+        at: Timestamp,
     },
     /// A lane changed its state.
     Lane {

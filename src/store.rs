@@ -20,6 +20,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use crate::clock::Timestamp;
+use crate::dead_letter::DeadLetter;
 use crate::group::PackedGroup;
 use crate::position::Cursor;
 use crate::settlement::Settlement;
@@ -170,7 +171,7 @@ impl Store {
             tallies::add_group(&transaction, group, work.now)?;
         }
         for settlement in work.settlements {
-            settle(&transaction, settlement)?;
+            settle(&transaction, settlement, &track_prefix)?;
         }
         transaction.commit()?;
         Ok(())
@@ -241,7 +242,11 @@ impl Store {
     }
 }
 
-fn settle(transaction: &Transaction<'_>, settlement: &Settlement) -> rusqlite::Result<()> {
+fn settle(
+    transaction: &Transaction<'_>,
+    settlement: &Settlement,
+    track_prefix: &str,
+) -> rusqlite::Result<()> {
     match settlement {
         Settlement::Delivered { batch, meter, attempts, status, at } => {
             // Nothing to count when the receipt is there already.
@@ -254,6 +259,18 @@ fn settle(transaction: &Transaction<'_>, settlement: &Settlement) -> rusqlite::R
         }
         Settlement::Attempted { batch, outcome_unknown } => {
             batches::count_attempt(transaction, *batch, *outcome_unknown)
+        }
+        Settlement::Split { batch, halves } => {
+            batches::split(transaction, *batch, halves, track_prefix)
+        }
+        Settlement::Refused { batch, letter, at } => {
+            // Nothing to count when the dead letter is there already.
+            if let Some(source) = batches::retire(transaction, *batch)? {
+                let letter = DeadLetter { source: source.into(), ..letter.clone() };
+                dead_letters::insert(transaction, &letter, *at)?;
+                tallies::add_refused(transaction, &letter, *at)?;
+            }
+            Ok(())
         }
         Settlement::Lane { meter, state, reason, at } => {
             tallies::set_lane(transaction, meter, *state, reason, *at)

@@ -25,6 +25,7 @@ fn group(events: u32, event_id_field: Option<&str>) -> Group {
         },
         counters: MeterCounters::default(),
         backlog: tokio::sync::Notify::new(),
+        learned_limit: <_>::default(),
     });
     let counters = SourceCounters::default();
     let source = SourceTag { name: "s".into(), meter: Arc::clone(&meter), counters };

@@ -136,6 +136,7 @@ fn the_readme_tells_what_each_status_means() -> Result {
             Outcome::Unauthorized(_) => "**new token**",
             Outcome::Retry { .. } => "**retry**",
             Outcome::Hold(_) => "**hold**",
+            Outcome::Refused { .. } => "**cut**",
             Outcome::Unknown(_) => "unknown",
         };
         assert_eq!(told, expected, "{status}");

@@ -41,7 +41,7 @@ const HOMES: [(&str, &[&str]); 7] = [
     ("rustls", &["delivery/transport.rs"]),
     ("governor", &["delivery/budget.rs"]),
     ("rusqlite", &["store"]),
-    ("flate2", &["pack/compress.rs", "source", "simulator"]),
+    ("flate2", &["body", "body.rs", "source", "simulator"]),
     ("config", &["config"]),
     ("clap", &["cli"]),
 ];

@@ -29,6 +29,7 @@ fn group(number: u64, body: usize) -> PackedGroup {
         },
         counters: MeterCounters::default(),
         backlog: tokio::sync::Notify::new(),
+        learned_limit: <_>::default(),
     };
     let batch = PackedBatch {
         body: Bytes::from(vec![1; body]),

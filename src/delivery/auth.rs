@@ -184,6 +184,9 @@ fn no_token(answer: &Answer) -> Outcome {
         Outcome::Retry { after, is_rate_limited, reason } => {
             Outcome::Retry { after, is_rate_limited, reason: format!("token: {reason}") }
         }
+        Outcome::Refused { words, .. } => {
+            Outcome::Hold(format!("token: {words}; are client_id and client_secret right?"))
+        }
         Outcome::Unknown(reason) => Outcome::Unknown(reason),
     }
 }

@@ -16,12 +16,17 @@ use super::outcome::Outcome;
 use super::request::{Done, Parcel, Sender};
 use super::{Phase, Settings, backoff};
 use crate::clock::Timestamp;
+use crate::mediation::answer::Words;
 use crate::meter::Meter;
 use crate::settlement::{BatchId, LaneState, Settlement};
 use crate::store::reader::Reader;
 
 /// After a store error, reading is tried again so much later.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
+
+/// When so many single events are refused and nothing is delivered, the meter is held: a set-up
+/// that refuses everything must not turn the whole backlog into dead letters.
+const REFUSED_IN_A_ROW_MAX: u32 = 20;
 
 /// One meter's lane.
 #[derive(Debug)]
@@ -37,6 +42,8 @@ pub struct Lane {
     waiting: VecDeque<Parcel>,
     under_way: JoinSet<Done>,
     trouble: Option<Trouble>,
+    /// Single events refused since the last delivery.
+    refused_in_a_row: u32,
     is_exhausted: bool,
 }
 
@@ -79,6 +86,7 @@ impl Lane {
             waiting: VecDeque::new(),
             under_way: JoinSet::new(),
             trouble: None,
+            refused_in_a_row: 0,
             is_exhausted: false,
         }
     }
@@ -160,7 +168,7 @@ impl Lane {
     }
 
     fn take_back(&mut self, done: Result<Done, tokio::task::JoinError>) {
-        let Ok(Done { parcel, outcome }) = done else { return };
+        let Ok(Done { parcel, events, outcome }) = done else { return };
         if let Some(parcel) = parcel {
             let place = self.waiting.partition_point(|other| other.head.id < parcel.head.id);
             self.waiting.insert(place, parcel);
@@ -168,6 +176,7 @@ impl Lane {
         match outcome {
             None => {}
             Some(Outcome::Delivered) => self.recover(),
+            Some(Outcome::Refused { words, .. }) => self.take_refusal(events, &words),
             Some(Outcome::Retry { after, is_rate_limited, reason }) => {
                 let asked = after.map(|after| after.min(self.timing.retry_after_max));
                 let wait = self.backoff(asked);
@@ -185,6 +194,24 @@ impl Lane {
                 self.fail(LaneState::Held, &reason, self.timing.hold_interval);
             }
         }
+    }
+
+    /// A batch was cut, or its only event given up: its halves are at the end of the queue.
+    fn take_refusal(&mut self, events: u32, words: &Words) {
+        self.is_exhausted = false;
+        if events > 1 {
+            return;
+        }
+        self.refused_in_a_row += 1;
+        let (meter, refused) = (&*self.meter.name, self.refused_in_a_row);
+        if refused < REFUSED_IN_A_ROW_MAX {
+            tracing::warn!(meter, refused, %words, "an event was refused, it is a dead letter");
+            return;
+        }
+        // Nothing gets through: more likely the set-up is wrong than every event. Go on one by
+        // one, so slowly that a person comes first.
+        let reason = format!("{refused} events in a row were refused, the last one: {words}");
+        self.fail(LaneState::Held, &reason, self.timing.hold_interval);
     }
 
     fn backoff(&self, asked: Option<Duration>) -> Duration {
@@ -215,6 +242,7 @@ impl Lane {
     }
 
     fn recover(&mut self) {
+        self.refused_in_a_row = 0;
         if let Some(trouble) = self.trouble.take() {
             let (meter, failures) = (&*self.meter.name, trouble.failures);
             tracing::info!(meter, failures, "delivery works again");

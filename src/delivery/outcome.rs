@@ -14,6 +14,9 @@ const RATE_LIMITED: &str = "70002005";
 /// Mediation's code for events that it has already.
 const DUPLICATE_EVENT: &str = "70001204";
 
+/// Codes of mistakes in events: cut the batch until the wrong ones are alone.
+const WRONG_EVENTS: [&str; 3] = ["70000000", "70001200", "70001201"];
+
 /// What Mediation answered.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Answer {
@@ -45,6 +48,13 @@ pub enum Outcome {
         /// What was answered, in words.
         reason: String,
     },
+    /// Not taken, because of some of its events or of its size: smaller parts may be.
+    Refused {
+        /// Whether it is too large, not wrong.
+        is_too_large: bool,
+        /// What Mediation said.
+        words: Words,
+    },
     /// Perhaps taken: the answer could not be read.
     Unknown(String),
     /// Not taken, and a person has to look.
@@ -63,6 +73,10 @@ pub fn of_answer(answer: &Answer, now: Timestamp) -> Outcome {
     match answer.status {
         200..=299 if words.success != Some(false) || is_duplicate => Outcome::Delivered,
         400 | 409 if is_duplicate => Outcome::Delivered,
+        200..=299 | 400 if is_about_events(answer.status, &words) => {
+            Outcome::Refused { is_too_large: false, words }
+        }
+        413 => Outcome::Refused { is_too_large: true, words },
         401 => Outcome::Unauthorized(reason),
         404 => Outcome::Hold(format!(
             "{reason}; is the meter's global id right, and the path one of \
@@ -73,6 +87,14 @@ pub fn of_answer(answer: &Answer, now: Timestamp) -> Outcome {
             Outcome::Retry { after: asked(answer, now), is_rate_limited, reason }
         }
         _ => Outcome::Hold(reason),
+    }
+}
+
+/// Whether a refusal is about the events and not about the set-up. A 400 without a code is.
+fn is_about_events(status: u16, words: &Words) -> bool {
+    match &words.code {
+        Some(code) => WRONG_EVENTS.contains(&code.as_str()),
+        None => status == 400,
     }
 }
 
@@ -121,6 +143,8 @@ mod tests {
             Outcome::Retry { .. } => "retry",
             Outcome::Unknown(_) => "unknown",
             Outcome::Hold(_) => "hold",
+            Outcome::Refused { is_too_large: true, .. } => "too large",
+            Outcome::Refused { .. } => "refused",
         }
     }
 
@@ -136,13 +160,19 @@ mod tests {
             (400, "{\"errors\":[{\"code\":\"70002005\",\"message\":\"\"}]}", "rate limited"),
             (400, "{\"errors\":[{\"code\":\"70001204\",\"message\":\"\"}]}", "delivered"),
             (409, "{\"error\":{\"code\":70001204}}", "delivered"),
-            (400, "{\"errors\":[{\"code\":\"70000000\",\"message\":\"\"}]}", "hold"),
-            (400, "", "hold"),
+            (200, "{\"success\":false,\"error\":{\"code\":70001201}}", "refused"),
+            (400, "{\"errors\":[{\"code\":\"70000000\",\"message\":\"\"}]}", "refused"),
+            (400, "{\"errors\":[{\"code\":\"70001200\",\"message\":\"\"}]}", "refused"),
+            (400, "{\"error\":{\"code\":70001201}}", "refused"),
+            (400, "", "refused"),
+            (400, "<html>", "refused"),
+            (400, "{\"errors\":[{\"code\":\"70002004\",\"message\":\"\"}]}", "hold"),
+            (400, "{\"errors\":[{\"code\":\"1\",\"message\":\"\"}]}", "hold"),
             (401, "", "unauthorized"),
             (403, "", "hold"),
             (404, "", "hold"),
             (408, "", "retry"),
-            (413, "", "hold"),
+            (413, "", "too large"),
             (418, "", "hold"),
             (425, "", "retry"),
             (429, "", "rate limited"),

@@ -9,13 +9,15 @@ use super::Phase;
 use super::auth::{Auth, Token};
 use super::budget::Budget;
 use super::outcome::{Outcome, of_answer};
+use super::refusal;
 use super::transport::{Failure, Transport};
 use crate::clock::Timestamp;
+use crate::mediation::answer::Words;
 use crate::meter::Meter;
 use crate::settlement::{BatchHead, Posting, Settlement};
 
 /// A batch on its way.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Parcel {
     /// What is known about it.
     pub head: BatchHead,
@@ -28,8 +30,17 @@ pub struct Parcel {
 pub struct Done {
     /// The batch; none when it was delivered and its receipt is committed.
     pub parcel: Option<Parcel>,
+    /// Events of the batch.
+    pub events: u32,
     /// What the try came to; none when the stop came before the request left.
     pub outcome: Option<Outcome>,
+}
+
+impl Done {
+    /// A try after which the batch is as it was.
+    fn with(parcel: Parcel, outcome: Option<Outcome>) -> Self {
+        Self { events: parcel.head.events, parcel: Some(parcel), outcome }
+    }
 }
 
 /// What became of an exchange.
@@ -58,7 +69,7 @@ impl Sender {
     /// Sends `parcel` once; returns when what was learned is committed.
     pub async fn deliver(mut self, meter: Arc<Meter>, mut parcel: Parcel) -> Done {
         let Some(Tried { outcome, status }) = self.try_once(&meter, &parcel).await else {
-            return Done { parcel: Some(parcel), outcome: None };
+            return Done::with(parcel, None);
         };
         let batch = parcel.head.id;
         if outcome == Outcome::Delivered {
@@ -72,7 +83,11 @@ impl Sender {
             // The batch is not looked at again before its receipt is there.
             self.post(receipt).await;
             meter.counters.events_delivered.add(u64::from(parcel.head.events));
-            return Done { parcel: None, outcome: Some(outcome) };
+            meter.learned_limit.raise(meter.limits.payload_bytes_max);
+            return Done { parcel: None, events: parcel.head.events, outcome: Some(outcome) };
+        }
+        if let Outcome::Refused { is_too_large, words } = outcome {
+            return self.replace(meter, parcel, is_too_large, words).await;
         }
         let outcome_unknown = matches!(outcome, Outcome::Unknown(_));
         if outcome_unknown {
@@ -84,7 +99,42 @@ impl Sender {
             // On record before the batch can be sent again: a crash must not forget it.
             self.post(Settlement::Attempted { batch, outcome_unknown }).await;
         }
-        Done { parcel: Some(parcel), outcome: Some(outcome) }
+        Done::with(parcel, Some(outcome))
+    }
+
+    /// Puts what is left to try in the place of a batch that was refused.
+    async fn replace(
+        &mut self,
+        meter: Arc<Meter>,
+        parcel: Parcel,
+        is_too_large: bool,
+        words: Words,
+    ) -> Done {
+        if is_too_large {
+            meter.learned_limit.lower(parcel.head.payload_bytes / 2);
+        }
+        let spoken = words.clone();
+        let (of_meter, of_parcel) = (Arc::clone(&meter), parcel.clone());
+        // Decompressing and compressing are not for the runtime's threads.
+        let cut = tokio::task::spawn_blocking(move || {
+            refusal::settlement(&of_meter, &of_parcel, is_too_large, &spoken)
+        });
+        match cut.await {
+            Ok(Ok(settlement)) => {
+                self.post(settlement).await;
+                if parcel.head.events == 1 {
+                    meter.counters.events_dead_lettered.add(1);
+                }
+                let outcome = Some(Outcome::Refused { is_too_large, words });
+                Done { parcel: None, events: parcel.head.events, outcome }
+            }
+            Ok(Err(error)) => {
+                let reason = format!("{words}; and the batch cannot be cut: {error}");
+                Done::with(parcel, Some(Outcome::Hold(reason)))
+            }
+            // The cutting thread was cancelled: the runtime ends.
+            Err(_) => Done::with(parcel, None),
+        }
     }
 
     /// Exchanges, a second time with a new token when the first is refused.

@@ -60,6 +60,8 @@ struct OpenGroup {
     slices: Vec<Slice>,
     events: usize,
     bytes: usize,
+    /// What the meter takes, as known when the group was begun.
+    payload_bytes_max: usize,
     /// What each event costs beside its line.
     stamp_bytes: usize,
     since: Instant,
@@ -173,6 +175,7 @@ impl OpenGroup {
             meter: Arc::clone(meter),
             slices: Vec::new(),
             events: 0,
+            payload_bytes_max: meter.learned_limit.within(meter.limits.payload_bytes_max),
             // The brackets of the array.
             bytes: 2,
             stamp_bytes: meter.event_id_field.as_ref().map_or(0, |name| stamp_bytes_max(name)),
@@ -184,7 +187,7 @@ impl OpenGroup {
     fn share(&self, lines: &[u8]) -> Share {
         let limits = &self.meter.limits;
         let events_free = (limits.events_per_request_max as usize).saturating_sub(self.events);
-        let bytes_free = limits.payload_bytes_max.saturating_sub(self.bytes);
+        let bytes_free = self.payload_bytes_max.saturating_sub(self.bytes);
         let ends = || {
             // Sources end every line; a last one without its end is a line all the same.
             let unended = (!lines.is_empty() && !lines.ends_with(b"\n")).then(|| lines.len() - 1);
@@ -217,7 +220,7 @@ impl OpenGroup {
 
     fn is_full(&self) -> bool {
         self.events >= self.meter.limits.events_per_request_max as usize
-            || self.bytes >= self.meter.limits.payload_bytes_max
+            || self.bytes >= self.payload_bytes_max
     }
 }
 

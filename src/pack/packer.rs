@@ -6,9 +6,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::compress::{ArrayWriter, Body, Error};
 use super::event_id::{Stamp, event_id};
 use super::validate::{Checked, Refusal, Validator};
+use crate::body::{ArrayWriter, Body, Error};
 use crate::chunk::{Content, LineFault, Stream};
 use crate::dead_letter::{DeadLetter, Reason};
 use crate::group::{Group, PackedBatch, PackedGroup, Slice, SourceTally};
@@ -255,6 +255,7 @@ impl Line<'_> {
             reason,
             field,
             detail,
+            code: None,
             event: event.strip_suffix(b"\r").unwrap_or(event).to_vec(),
         }
     }
@@ -329,6 +330,7 @@ fn faulty_line(slice: &Slice, fault: &LineFault) -> DeadLetter {
         reason: fault.reason,
         field: None,
         detail: format!("{found}; it has {} bytes", fault.length),
+        code: None,
         event: fault.excerpt.clone(),
     }
 }

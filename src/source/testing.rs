@@ -50,6 +50,7 @@ pub(super) fn tag() -> Arc<SourceTag> {
         },
         counters: <_>::default(),
         backlog: <_>::default(),
+        learned_limit: <_>::default(),
     };
     Arc::new(SourceTag { name: "source".into(), meter: Arc::new(meter), counters: <_>::default() })
 }

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use crate::clock::Timestamp;
-use crate::group::PackedGroup;
+use crate::group::{PackedBatch, PackedGroup};
 use crate::settlement::{BatchHead, BatchId};
 use bytes::Bytes;
 
@@ -14,28 +14,87 @@ pub(super) fn insert(
     track_prefix: &str,
     now: Timestamp,
 ) -> rusqlite::Result<()> {
-    let mut head = transaction.prepare_cached(
-        "INSERT INTO batches (meter, track_id, events, payload_bytes, wire_bytes, sha256, \
-         first_event_id, last_event_id, created_at) VALUES (?1, '', ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-    )?;
-    let mut name = transaction.prepare_cached("UPDATE batches SET track_id = ?2 WHERE id = ?1")?;
-    let mut body = transaction.prepare_cached("INSERT INTO bodies VALUES (?1, ?2)")?;
-    for batch in &group.batches {
-        head.execute(params![
-            &*group.meter.name,
-            batch.events,
-            batch.payload_bytes.cast_signed(),
-            i64::try_from(batch.body.len()).unwrap_or(i64::MAX),
-            batch.sha256,
-            batch.first_event_id,
-            batch.last_event_id,
-            now.as_millis(),
-        ])?;
-        let id = transaction.last_insert_rowid();
-        name.execute(params![id, format!("{track_prefix}-{id}")])?;
-        body.execute(params![id, &batch.body[..]])?;
-    }
+    let source = match group.tallies.as_slice() {
+        [tally] => &*tally.source,
+        _ => "",
+    };
+    let origin =
+        Origin { meter: &group.meter.name, source, unknown: 0, created_at: now.as_millis() };
+    group.batches.iter().try_for_each(|batch| insert_one(transaction, batch, &origin, track_prefix))
+}
+
+/// What a batch has beside its body.
+struct Origin<'o> {
+    meter: &'o str,
+    source: &'o str,
+    /// Attempts of unknown outcome that carried its events before.
+    unknown: u32,
+    created_at: i64,
+}
+
+fn insert_one(
+    transaction: &Transaction<'_>,
+    batch: &PackedBatch,
+    origin: &Origin<'_>,
+    track_prefix: &str,
+) -> rusqlite::Result<()> {
+    let head = "INSERT INTO batches (meter, source, track_id, events, payload_bytes, wire_bytes, \
+                sha256, first_event_id, last_event_id, attempts, outcome_unknown_attempts, \
+                created_at) VALUES (?1, ?2, '', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10)";
+    transaction.prepare_cached(head)?.execute(params![
+        origin.meter,
+        origin.source,
+        batch.events,
+        batch.payload_bytes.cast_signed(),
+        i64::try_from(batch.body.len()).unwrap_or(i64::MAX),
+        batch.sha256,
+        batch.first_event_id,
+        batch.last_event_id,
+        origin.unknown,
+        origin.created_at,
+    ])?;
+    let id = transaction.last_insert_rowid();
+    transaction
+        .prepare_cached("UPDATE batches SET track_id = ?2 WHERE id = ?1")?
+        .execute(params![id, format!("{track_prefix}-{id}")])?;
+    transaction
+        .prepare_cached("INSERT INTO bodies VALUES (?1, ?2)")?
+        .execute(params![id, &batch.body[..]])?;
     Ok(())
+}
+
+/// Puts `halves` in the place of `batch`; does nothing when it is not there any more.
+pub(super) fn split(
+    transaction: &Transaction<'_>,
+    batch: BatchId,
+    halves: &[PackedBatch],
+    track_prefix: &str,
+) -> rusqlite::Result<()> {
+    let query = "SELECT meter, source, outcome_unknown_attempts, created_at FROM batches \
+                 WHERE id = ?1";
+    let found: Option<(String, String, u32, i64)> = transaction
+        .prepare_cached(query)?
+        .query_row([batch.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
+        .optional()?;
+    let Some((meter, source, unknown, created_at)) = found else { return Ok(()) };
+    let origin = Origin { meter: &meter, source: &source, unknown, created_at };
+    for half in halves {
+        insert_one(transaction, half, &origin, track_prefix)?;
+    }
+    retire(transaction, batch)?;
+    Ok(())
+}
+
+/// Takes `batch` out; gives its source, or nothing when it is not there any more.
+pub(super) fn retire(
+    transaction: &Transaction<'_>,
+    batch: BatchId,
+) -> rusqlite::Result<Option<String>> {
+    transaction.prepare_cached("DELETE FROM bodies WHERE batch = ?1")?.execute([batch.0])?;
+    transaction
+        .prepare_cached("DELETE FROM batches WHERE id = ?1 RETURNING source")?
+        .query_row([batch.0], |row| row.get(0))
+        .optional()
 }
 
 /// Records a request that did not deliver `batch`.
@@ -78,7 +137,7 @@ pub(super) fn next(
     meter: &str,
     after: BatchId,
 ) -> rusqlite::Result<Option<(BatchHead, Bytes)>> {
-    let query = "SELECT id, track_id, events, attempts, outcome_unknown_attempts, body \
+    let query = "SELECT id, track_id, events, attempts, outcome_unknown_attempts, payload_bytes, body \
                  FROM batches JOIN bodies ON batch = id \
                  WHERE meter = ?1 AND id > ?2 ORDER BY id LIMIT 1";
     let mut statement = connection.prepare_cached(query)?;
@@ -90,8 +149,9 @@ pub(super) fn next(
                 events: row.get(2)?,
                 attempts: row.get(3)?,
                 outcome_unknown_attempts: row.get(4)?,
+                payload_bytes: row.get::<_, i64>(5)?.cast_unsigned(),
             };
-            Ok((head, Bytes::from(row.get::<_, Vec<u8>>(5)?)))
+            Ok((head, Bytes::from(row.get::<_, Vec<u8>>(6)?)))
         })
         .optional()
 }

@@ -37,8 +37,8 @@ pub(super) fn insert(
     letter: &DeadLetter,
     now: Timestamp,
 ) -> rusqlite::Result<()> {
-    let query = "INSERT INTO dead_letters (meter, source, position, reason, field, detail, at, \
-                 event) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    let query = "INSERT INTO dead_letters (meter, source, position, reason, field, detail, code, \
+                 at, event) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
     transaction.prepare_cached(query)?.execute(params![
         &*letter.meter,
         &*letter.source,
@@ -46,6 +46,7 @@ pub(super) fn insert(
         letter.reason.name(),
         letter.field,
         letter.detail,
+        letter.code,
         now.as_millis(),
         letter.event,
     ])?;

@@ -23,6 +23,8 @@ CREATE TABLE meta (
 CREATE TABLE batches (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     meter TEXT NOT NULL,
+    -- The source of all its events; empty when there are several.
+    source TEXT NOT NULL,
     track_id TEXT NOT NULL,
     events INTEGER NOT NULL,
     payload_bytes INTEGER NOT NULL,

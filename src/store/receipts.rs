@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::clock::Timestamp;
 use crate::settlement::BatchId;
+use crate::store::batches;
 
 /// A receipt as `meterd receipts` shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -53,8 +54,7 @@ pub(super) fn replace_batch(
         .prepare_cached(copy)?
         .query_row(params![batch.0, attempts, at.as_millis(), status], |row| row.get(0))
         .optional()?;
-    transaction.prepare_cached("DELETE FROM bodies WHERE batch = ?1")?.execute([batch.0])?;
-    transaction.prepare_cached("DELETE FROM batches WHERE id = ?1")?.execute([batch.0])?;
+    batches::retire(transaction, batch)?;
     Ok(events)
 }
 

@@ -7,6 +7,7 @@ use rusqlite::{Connection, Transaction, params};
 use serde::Serialize;
 
 use crate::clock::Timestamp;
+use crate::dead_letter::DeadLetter;
 use crate::group::PackedGroup;
 use crate::settlement::LaneState;
 
@@ -113,6 +114,22 @@ pub(super) fn add_delivered(
     let query = "INSERT INTO tallies (hour, meter, source, delivered) VALUES (?1, ?2, '', ?3) \
                  ON CONFLICT DO UPDATE SET delivered = delivered + excluded.delivered";
     transaction.prepare_cached(query)?.execute(params![at.hour(), meter, events])?;
+    Ok(())
+}
+
+/// Counts a dead letter that was an event before.
+pub(super) fn add_refused(
+    transaction: &Transaction<'_>,
+    letter: &DeadLetter,
+    at: Timestamp,
+) -> rusqlite::Result<()> {
+    let query = "INSERT INTO tallies (hour, meter, source, dead_lettered) VALUES (?1, ?2, ?3, 1) \
+                 ON CONFLICT DO UPDATE SET dead_lettered = dead_lettered + 1";
+    transaction.prepare_cached(query)?.execute(params![
+        at.hour(),
+        &*letter.meter,
+        &*letter.source
+    ])?;
     Ok(())
 }
 

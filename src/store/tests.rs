@@ -39,6 +39,7 @@ fn meter(name: &str) -> Arc<Meter> {
         },
         counters: MeterCounters::default(),
         backlog: tokio::sync::Notify::new(),
+        learned_limit: <_>::default(),
     })
 }
 
@@ -62,6 +63,7 @@ fn group(meter: &Arc<Meter>, events: u32, dead: u64, offset: u64) -> PackedGroup
         reason: Reason::WrongType,
         field: Some("Quantity".into()),
         detail: "byte 1: a number was expected, a string was found".into(),
+        code: None,
         event: b"{\xff}".to_vec(),
     };
     let batch = PackedBatch {
@@ -170,6 +172,47 @@ fn a_receipt_takes_the_place_of_its_batch_once() -> TestResult {
     assert_eq!(reader.receipt("somebody-1")?, None);
     let equation = reader.status(NOW, None)?.equation;
     assert_eq!((equation.delivered, equation.stored, equation.holds), (2, 0, true));
+    Ok(())
+}
+
+#[test]
+fn halves_and_dead_letters_take_the_place_of_a_batch_once() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let settings = settings(directory.path());
+    let meter = meter("m");
+    let mut store = Store::open(&settings, "a")?;
+    commit(&mut store, &[group(&meter, 2, 0, 1)], &[])?;
+    let unknown = Settlement::Attempted { batch: BatchId(1), outcome_unknown: true };
+    let halves = [group(&meter, 1, 0, 1), group(&meter, 1, 0, 1)];
+    let halves = halves.into_iter().flat_map(|group| group.batches).collect();
+    let split = Settlement::Split { batch: BatchId(1), halves };
+    commit(&mut store, &[], &[&unknown, &split])?;
+    commit(&mut store, &[], &[&split])?;
+    let mut reader = Reader::open(&settings.directory)?;
+    let (head, _) = reader.next_batch("m", BatchId(0))?.ok_or("a half")?;
+    assert_eq!((head.id, head.events, head.outcome_unknown_attempts), (BatchId(2), 1, 1));
+    let letter = DeadLetter {
+        meter: "m".into(),
+        source: "".into(),
+        position: "a-1".into(),
+        reason: Reason::Refused,
+        field: None,
+        detail: "Mediation: no".into(),
+        code: Some("70000000".into()),
+        event: b"{}".to_vec(),
+    };
+    let refused = Settlement::Refused { batch: BatchId(3), letter, at: NOW };
+    commit(&mut store, &[], &[&refused])?;
+    commit(&mut store, &[], &[&refused, &delivered(2, &meter)])?;
+    assert!(store.is_drained()?);
+    let letters = reader.dead_letters(0, 10)?;
+    let found: Vec<_> =
+        letters.iter().map(|letter| (letter.source.as_str(), letter.code.as_deref())).collect();
+    assert_eq!(found, [("app", Some("70000000"))]);
+    let status = reader.status(NOW, None)?;
+    let equation = &status.equation;
+    assert_eq!((equation.delivered, equation.dead_lettered, equation.holds), (1, 1, true));
+    assert_eq!(status.sources.get("app").map(|source| source.dead_lettered), Some(1));
     Ok(())
 }
 

@@ -81,7 +81,6 @@ fn what_the_server_asks_for_is_capped() -> Result {
 #[test]
 fn an_answer_that_only_a_person_can_change_holds_the_meter_and_drops_nothing() -> Result {
     for (fault, said) in [
-        ("status=400", "400"),
         ("status=400,code=70002003", "70002003"),
         ("status=403", "70002006"),
         ("status=404", "/usage/bulk/{meter}"),

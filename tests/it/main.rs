@@ -4,6 +4,7 @@
 //! Every wait is for a condition, with a deadline; no test proves anything by waiting a time.
 
 mod answers;
+mod bisection;
 mod bytes;
 mod commands;
 mod configuration;

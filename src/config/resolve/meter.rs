@@ -50,6 +50,8 @@ pub(super) fn resolve(
         counters: MeterCounters::default(),
 
         backlog: tokio::sync::Notify::new(),
+
+        learned_limit: <_>::default(),
     })
 }
 

@@ -24,6 +24,7 @@ fn stream(name: &str, events: u32, bytes: usize) -> Arc<Stream> {
         limits,
         counters: MeterCounters::default(),
         backlog: tokio::sync::Notify::new(),
+        learned_limit: <_>::default(),
     };
     let counters = SourceCounters::default();
     let source = SourceTag { name: name.into(), meter: Arc::new(meter), counters };

@@ -19,6 +19,7 @@ fn meter(limits: Limits, id: Option<&str>) -> Arc<Meter> {
         limits,
         counters: MeterCounters::default(),
         backlog: tokio::sync::Notify::new(),
+        learned_limit: <_>::default(),
     })
 }
 

@@ -17,6 +17,7 @@ fn meter(schema: Schema, id: Option<&str>, unknown_fields: UnknownFields) -> Met
         },
         counters: crate::telemetry::MeterCounters::default(),
         backlog: tokio::sync::Notify::new(),
+        learned_limit: <_>::default(),
     }
 }
 

@@ -1,8 +1,13 @@
-//! Builds the frozen body of a request: a JSON array, gzipped while it grows.
+//! The frozen body of a request: a JSON array of events, gzipped while it grows, and cut again
+//! when the far end refuses it.
 //!
 //! Events are collected in a piece that fits a core's cache and compressed from there, so the
 //! array as a whole never stands in memory. Equal events give equal bytes: the gzip header holds
-//! no time and no name.
+//! no time and no name. An event is never changed here, only moved.
+
+mod cut;
+
+pub use cut::{CutError, event_at, halves};
 
 use bytes::Bytes;
 use flate2::{Compress, Compression, FlushCompress, Status};

@@ -1,0 +1,57 @@
+//! What becomes of a batch that Mediation refused for its size or for some of its events.
+//!
+//! It is cut in halves, which are sent on their own: of k events with n wrong ones, those n are
+//! alone after about n log k requests, and all the others are delivered. A single event that is
+//! refused is a dead letter with Mediation's code and words.
+
+use std::sync::Arc;
+
+use super::request::Parcel;
+use crate::body::{self, CutError};
+use crate::clock::Timestamp;
+use crate::dead_letter::{DeadLetter, Reason};
+use crate::group::PackedBatch;
+use crate::mediation::answer::Words;
+use crate::meter::Meter;
+use crate::settlement::Settlement;
+
+/// The gzip level of halves: they are few, and the default is good enough.
+const LEVEL: u32 = 2;
+
+/// What takes the place of the batch in `parcel`.
+pub fn settlement(
+    meter: &Meter,
+    parcel: &Parcel,
+    is_too_large: bool,
+    words: &Words,
+) -> Result<Settlement, CutError> {
+    let batch = parcel.head.id;
+    let id_field = meter.event_id_field.as_deref();
+    let payload_bytes = parcel.head.payload_bytes;
+    if parcel.head.events > 1 {
+        let halves = body::halves(&parcel.body, payload_bytes, id_field, LEVEL)?;
+        let packed = halves.into_iter().map(|(body, first, last)| PackedBatch {
+            body: body.bytes,
+            sha256: body.sha256,
+            events: body.events,
+            payload_bytes: body.payload_bytes,
+            first_event_id: first.id,
+            last_event_id: last.id,
+        });
+        return Ok(Settlement::Split { batch, halves: packed.collect() });
+    }
+    let event = body::event_at(&parcel.body, payload_bytes, id_field, 0)?;
+    let reason = if is_too_large { Reason::EventTooLarge } else { Reason::Refused };
+    let letter = DeadLetter {
+        meter: Arc::clone(&meter.name),
+        // Filled in from the batch, where it is stored.
+        source: "".into(),
+        position: event.id.unwrap_or_else(|| parcel.head.track_id.clone()),
+        reason,
+        field: None,
+        detail: format!("Mediation: {words}"),
+        code: words.code.clone(),
+        event: event.bytes,
+    };
+    Ok(Settlement::Refused { batch, letter, at: Timestamp::now() })
+}
