@@ -13,9 +13,11 @@
 //!
 //! What remains, and cannot be closed from outside: lines that are written to the log after the
 //! last bytes were copied and before it is truncated, and were not read in that moment, are in
-//! neither file. A copy that is moved or compressed before the truncation is noticed is not
-//! found, and a copy into another directory only when the patterns mean it. The number of bytes
-//! that cannot be found is logged.
+//! neither file. A copy that is moved away or compressed before the truncation is noticed is not
+//! found, nor is one in another directory or one of a content that was never read, unless the
+//! patterns mean it. A copy that stays complete for longer than the hold before its original is
+//! truncated has been read as a file of its own. The number of bytes that are known to have been
+//! there and cannot be found is logged.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirEntry, File};
@@ -23,9 +25,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::position::{FileIdentity, PREFIX_BYTES_MAX};
+use crate::source::file::bytes::read_at;
 use crate::source::file::followed::{Followed, Standing, open};
 use crate::source::file::identity::{Key, identity_of};
-use crate::source::file::place::{HEAD_BYTES_MAX, Place, read_at};
+use crate::source::file::place::{HEAD_BYTES_MAX, Place};
 
 /// How many of a new file's last bytes are compared with the file that it may be a copy of.
 const END_BYTES_MAX: usize = 4096;
