@@ -15,6 +15,7 @@
 //!
 //! Memory is one buffer of 256 KiB and some 500 bytes for each file known.
 
+pub(in crate::source) mod bytes;
 mod copy;
 mod discover;
 mod followed;

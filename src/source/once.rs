@@ -15,8 +15,9 @@ use crate::chunk::{Chunk, Stream};
 use crate::intake::Closed;
 use crate::position::{Cursor, FileMark};
 use crate::source::Context;
+use crate::source::file::bytes::read_at;
 use crate::source::file::identity::{Key, identity_of};
-use crate::source::file::place::{Piece, Place, Step, read_at};
+use crate::source::file::place::{Piece, Place, Step};
 use crate::source::file::{GZIP_MAGIC, open, stream_of};
 
 mod gzip;

@@ -13,9 +13,11 @@
 //!
 //! What remains, and cannot be closed from outside: lines that are written to the log after the
 //! last bytes were copied and before it is truncated, and were not read in that moment, are in
-//! neither file. A copy that is moved or compressed before the truncation is noticed is not
-//! found, and a copy into another directory only when the patterns mean it. The number of bytes
-//! that cannot be found is logged.
+//! neither file. A copy that is moved away or compressed before the truncation is noticed is not
+//! found, nor is one in another directory or one of a content that was never read, unless the
+//! patterns mean it. A copy that stays complete for longer than the hold before its original is
+//! truncated has been read as a file of its own. The number of bytes that are known to have been
+//! there and cannot be found is logged.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirEntry, File};
@@ -23,9 +25,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::position::{FileIdentity, PREFIX_BYTES_MAX};
+use crate::source::file::bytes::read_at;
 use crate::source::file::followed::{Followed, Standing, open};
 use crate::source::file::identity::{Key, identity_of};
-use crate::source::file::place::{HEAD_BYTES_MAX, Place, read_at};
+use crate::source::file::place::{HEAD_BYTES_MAX, Place};
 
 /// How many of a new file's last bytes are compared with the file that it may be a copy of.
 const END_BYTES_MAX: usize = 4096;
@@ -102,7 +105,8 @@ fn examine(
 }
 
 /// Whether the new file `candidate`, whose size is `len`, may be a copy of a known one, finished
-/// or under way. Only the files that begin alike are opened.
+/// or under way. Of known files that begin otherwise and have not changed since, only the size
+/// and the time are looked at.
 pub(super) fn is_perhaps(
     candidate: &File,
     identity: FileIdentity,
@@ -110,39 +114,52 @@ pub(super) fn is_perhaps(
     table: &BTreeMap<Key, Followed>,
 ) -> io::Result<bool> {
     let head = read_at(candidate, 0, HEAD_BYTES_MAX)?;
-    let begins_alike = |known: &Followed| {
-        let both = known.place.head.len().min(head.len());
-        both > 0 && known.place.head.get(..both) == head.get(..both)
-    };
+    let new = New { file: candidate, head, len };
+    let age = |identity: FileIdentity| (identity.born_nanos, identity.inode);
     let known = table.values().filter(|known| {
-        let is_read = known.is_followed() && !is_candidate(known) && known.place.offset > 0;
-        is_read && known.key() != Key::from(identity) && begins_alike(known)
+        // Of two new files only the later one can be the copy.
+        let is_earlier = !is_candidate(known) || age(known.place.identity) < age(identity);
+        known.is_followed() && is_earlier && known.key() != Key::from(identity)
     });
     for known in known {
-        if is_perhaps_of(candidate, len, known)? {
+        if is_perhaps_of(&new, known)? {
             return Ok(true);
         }
     }
     Ok(false)
 }
 
-fn is_perhaps_of(candidate: &File, len: u64, known: &Followed) -> io::Result<bool> {
+struct New<'a> {
+    file: &'a File,
+    head: Vec<u8>,
+    len: u64,
+}
+
+/// What `known` holds now counts as well as what was read of it: it may have been truncated and
+/// written to since, and the new file be a copy of that.
+fn is_perhaps_of(new: &New<'_>, known: &Followed) -> io::Result<bool> {
+    let both = known.place.head.len().min(new.head.len());
+    let begins_alike = both > 0 && known.place.head.get(..both) == new.head.get(..both);
+    // Not there under its name: it may have been truncated and then renamed. It is looked for,
+    // and known no longer when it is not found.
+    let Ok(Some(metadata)) = known.metadata() else { return Ok(true) };
+    if !begins_alike && (metadata.len() == 0 || known.is_as_seen(&metadata)) {
+        return Ok(false);
+    }
     let reopened;
     let original = if let Some(file) = &known.file {
         file
     } else {
-        // Not there under its name: it may have been truncated and then renamed. It is looked
-        // for, and known no longer when it is not found.
         let Ok(file) = open(&known.path) else { return Ok(true) };
+        if Key::from(identity_of(&file.metadata()?)) != known.key() {
+            return Ok(true);
+        }
         reopened = file;
         &reopened
     };
-    if Key::from(identity_of(&original.metadata()?)) != known.key() {
-        return Ok(true);
-    }
     // In this order: a difference counts only if the known file is whole after it was found.
     // One that is not was truncated, and its own turn decides whose copy this is.
-    Ok(is_start_of(candidate, len, original)? || !is_whole(known, original)?)
+    Ok(is_start_of(new.file, new.len, original)? || (begins_alike && !is_whole(known, original)?))
 }
 
 /// Whether the first and the last bytes of `candidate` are in `original` at the same offsets.

@@ -201,7 +201,7 @@ impl Followed {
             return Ok(Ok(Turn::Changed));
         }
         let modified = metadata.modified()?;
-        if self.seen == Some((metadata.len(), modified)) && !self.has_more {
+        if self.is_as_seen(&metadata) && !self.has_more {
             return Ok(Ok(Turn::Done));
         }
         if !self.open()? {
@@ -235,20 +235,33 @@ impl Followed {
 
     /// Looks at the file; none when its path names another or nothing.
     pub(super) fn look(&mut self) -> io::Result<Option<Metadata>> {
-        let metadata = match &self.file {
-            Some(file) => file.metadata()?,
-            None => match fs::metadata(&self.path) {
-                Ok(metadata) if Key::from(identity_of(&metadata)) == self.key() => metadata,
-                Ok(_) => return Ok(None),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-                Err(error) => return Err(error),
-            },
-        };
-        if metadata.len() != self.len {
-            (self.len, self.active) = (metadata.len(), Instant::now());
+        let metadata = self.metadata()?;
+        if let Some(metadata) = &metadata {
+            if metadata.len() != self.len {
+                (self.len, self.active) = (metadata.len(), Instant::now());
+            }
+            self.is_linked = metadata.nlink() > 0;
         }
-        self.is_linked = metadata.nlink() > 0;
-        Ok(Some(metadata))
+        Ok(metadata)
+    }
+
+    /// What the file system says of the file now; none when its path names another or nothing.
+    pub(super) fn metadata(&self) -> io::Result<Option<Metadata>> {
+        if let Some(file) = &self.file {
+            return file.metadata().map(Some);
+        }
+        match fs::metadata(&self.path) {
+            Ok(metadata) if Key::from(identity_of(&metadata)) == self.key() => Ok(Some(metadata)),
+            Ok(_) => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the file is still as it was when it was last read as far as possible.
+    pub(super) fn is_as_seen(&self, metadata: &Metadata) -> bool {
+        let now = metadata.modified().ok().map(|modified| (metadata.len(), modified));
+        now.is_some() && now == self.seen
     }
 
     /// Opens the file where it is closed; false when its path names another or nothing.

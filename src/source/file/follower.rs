@@ -14,10 +14,11 @@ use std::time::{Duration, Instant};
 use crate::intake::Closed;
 use crate::position::Cursor;
 use crate::source::Context;
+use crate::source::file::bytes::read_at;
 use crate::source::file::discover::Patterns;
 use crate::source::file::followed::{Followed, Standing, Turn};
 use crate::source::file::identity::Key;
-use crate::source::file::place::{Place, read_at};
+use crate::source::file::place::Place;
 use crate::source::file::watch::{Signals, Watch};
 use crate::source::file::{Error, Pace, Settings, copy, label_of};
 

@@ -20,6 +20,7 @@ use crate::chunk::{Buffer, CHUNK_BYTES, Content};
 use crate::dead_letter::Reason;
 use crate::position::{BytesHash, Cursor, FileIdentity, FileMark, Origin};
 use crate::position::{PREFIX_BYTES_MAX, TAIL_BYTES_MAX};
+use crate::source::file::bytes::{end_of_lines, last_bytes, read_at, read_before};
 use crate::source::file::identity::origin_of;
 use crate::source::lines::{Cut, Discarded, cut};
 use crate::source::{Context, right_sized};
@@ -230,16 +231,7 @@ impl Place {
         file: &File,
         context: &Context,
     ) -> io::Result<()> {
-        let mut end = file.metadata()?.len();
-        while end > 0 {
-            let start = end.saturating_sub(CHUNK_BYTES as u64);
-            let bytes = read_at(file, start, CHUNK_BYTES)?;
-            if let Some(last) = memrchr(b'\n', &bytes) {
-                end = start + last as u64 + 1;
-                break;
-            }
-            end = start;
-        }
+        let end = end_of_lines(file)?;
         self.tail = BytesHash::of(&read_before(file, end)?);
         self.offset = end;
         if let Some(head) = self.look_at_head(file, end)? {
@@ -367,34 +359,4 @@ impl Place {
 /// No bytes are no bytes, whatever was recorded as their hash.
 fn or_nothing(hash: BytesHash) -> BytesHash {
     if hash.len == 0 { BytesHash::of(&[]) } else { hash }
-}
-
-/// The last bytes of `bytes`, as many as a cursor's tail has.
-fn last_bytes(bytes: &[u8]) -> &[u8] {
-    bytes.get(bytes.len().saturating_sub(TAIL_BYTES_MAX)..).unwrap_or(bytes)
-}
-
-/// The bytes of `file` just before `end`, as many as a cursor's tail has.
-fn read_before(file: &File, end: u64) -> io::Result<Vec<u8>> {
-    let start = end.saturating_sub(TAIL_BYTES_MAX as u64);
-    read_at(file, start, usize::try_from(end - start).unwrap_or(TAIL_BYTES_MAX))
-}
-
-/// At most `bytes_max` bytes of `file` from `offset` on; fewer only at its end.
-pub(in crate::source) fn read_at(
-    file: &File,
-    offset: u64,
-    bytes_max: usize,
-) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; bytes_max];
-    let mut filled = 0;
-    while let Some(room) = bytes.get_mut(filled..).filter(|room| !room.is_empty()) {
-        let read = retry_on_intr(|| pread(file, &mut *room, offset + filled as u64))?;
-        if read == 0 {
-            break;
-        }
-        filled += read;
-    }
-    bytes.truncate(filled);
-    Ok(bytes)
 }

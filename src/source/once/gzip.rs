@@ -7,7 +7,8 @@ use std::path::Path;
 use flate2::read::MultiGzDecoder;
 
 use crate::chunk::{self, Buffer, CHUNK_BYTES};
-use crate::position::{BytesHash, PREFIX_BYTES_MAX, TAIL_BYTES_MAX};
+use crate::position::{BytesHash, PREFIX_BYTES_MAX};
+use crate::source::file::bytes::last_bytes;
 use crate::source::file::identity::origin_of;
 use crate::source::file::place::Place;
 use crate::source::once::{Failure, Run, stream_of};
@@ -137,5 +138,5 @@ fn tail_of(content: &chunk::Content) -> BytesHash {
         chunk::Content::Lines(lines) => lines.as_slice(),
         chunk::Content::Fault(fault) => fault.tail.as_slice(),
     };
-    BytesHash::of(bytes.get(bytes.len().saturating_sub(TAIL_BYTES_MAX)..).unwrap_or(bytes))
+    BytesHash::of(last_bytes(bytes))
 }

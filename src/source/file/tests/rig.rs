@@ -26,7 +26,8 @@ pub(super) const QUICK: Pace = Pace {
     round: Duration::from_millis(2),
     rescan: Duration::from_millis(50),
     hold: Duration::from_millis(400),
-    quiet: Duration::from_millis(100),
+    // Long: a test's writer may be held up between two writes.
+    quiet: Duration::from_secs(600),
 };
 
 struct Running {
@@ -199,6 +200,21 @@ impl Rig {
         let ids: BTreeSet<_> =
             self.committed.iter().map(|(origin, event)| (origin, event.position)).collect();
         assert_eq!(ids.len(), self.committed.len(), "an id was used twice");
+    }
+
+    /// Waits until the source holds `count` files of the folder open.
+    pub(super) fn wait_for_open_files(&self, count: usize) {
+        let until = Instant::now() + PATIENCE;
+        while self.open_files() != count {
+            assert!(Instant::now() < until, "{} files are open", self.open_files());
+            thread::yield_now();
+        }
+    }
+
+    fn open_files(&self) -> usize {
+        let links = fs::read_dir("/proc/self/fd").expect("listed").flatten();
+        let targets = links.filter_map(|link| fs::read_link(link.path()).ok());
+        targets.filter(|target| target.starts_with(self.folder.path())).count()
     }
 
     /// The files that the store knows.

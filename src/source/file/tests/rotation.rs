@@ -81,6 +81,27 @@ fn a_stop_reads_a_deleted_file_to_its_end() {
     rig.check_ids();
 }
 
+#[test]
+fn files_that_went_are_let_go_once_they_are_read_and_quiet() {
+    let mut rig = Rig::new(&["*.log"]);
+    rig.pace.quiet = Duration::from_millis(1);
+    for name in ["deleted", "renamed", "kept"] {
+        rig.append(&format!("{name}.log"), &format!("{name}\n"));
+    }
+    rig.append("empty.log", "");
+    rig.start();
+    rig.wait_for(3);
+    rig.wait_for_open_files(3);
+    rig.remove("deleted.log");
+    rig.remove("empty.log");
+    rig.rename("renamed.log", "renamed.old");
+    rig.wait_for_open_files(1);
+    // One that comes back is known: it goes on where it was.
+    rig.append("renamed.old", "back\n");
+    rig.rename("renamed.old", "again.log");
+    rig.finish(["deleted", "renamed", "kept", "back"]);
+}
+
 fn copy_and_truncate(pattern: &str, hold: Duration) {
     let mut rig = Rig::new(&[pattern]);
     rig.pace.hold = hold;

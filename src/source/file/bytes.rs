@@ -1,0 +1,82 @@
+//! Reads of a file at given offsets, and the last bytes of things.
+
+use std::fs::File;
+use std::io;
+
+use memchr::memrchr;
+use rustix::io::{pread, retry_on_intr};
+
+use crate::chunk::CHUNK_BYTES;
+use crate::position::TAIL_BYTES_MAX;
+
+/// The last bytes of `bytes`, as many as a cursor's tail has.
+pub(in crate::source) fn last_bytes(bytes: &[u8]) -> &[u8] {
+    bytes.get(bytes.len().saturating_sub(TAIL_BYTES_MAX)..).unwrap_or(bytes)
+}
+
+/// The bytes of `file` just before `end`, as many as a cursor's tail has.
+pub(super) fn read_before(file: &File, end: u64) -> io::Result<Vec<u8>> {
+    let start = end.saturating_sub(TAIL_BYTES_MAX as u64);
+    read_at(file, start, usize::try_from(end - start).unwrap_or(TAIL_BYTES_MAX))
+}
+
+/// At most `bytes_max` bytes of `file` from `offset` on; fewer only at its end.
+pub(in crate::source) fn read_at(
+    file: &File,
+    offset: u64,
+    bytes_max: usize,
+) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; bytes_max];
+    let mut filled = 0;
+    while let Some(room) = bytes.get_mut(filled..).filter(|room| !room.is_empty()) {
+        let read = retry_on_intr(|| pread(file, &mut *room, offset + filled as u64))?;
+        if read == 0 {
+            break;
+        }
+        filled += read;
+    }
+    bytes.truncate(filled);
+    Ok(bytes)
+}
+
+/// The offset behind the last line end in `file`.
+pub(super) fn end_of_lines(file: &File) -> io::Result<u64> {
+    let mut end = file.metadata()?.len();
+    while end > 0 {
+        let start = end.saturating_sub(CHUNK_BYTES as u64);
+        let wanted = usize::try_from(end - start).unwrap_or(CHUNK_BYTES);
+        if let Some(last) = memrchr(b'\n', &read_at(file, start, wanted)?) {
+            return Ok(start + last as u64 + 1);
+        }
+        end = start;
+    }
+    Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn the_end_of_the_lines_is_found_however_long_the_last_one_is() -> io::Result<()> {
+        let rows = [("", 0, 0), ("ab", 0, 0), ("a\n", 0, 2), ("a\n", 3 * CHUNK_BYTES + 7, 2)];
+        for (lines, unfinished, expected) in rows {
+            let mut file = tempfile::tempfile()?;
+            file.write_all(lines.as_bytes())?;
+            file.write_all(&vec![b'x'; unfinished])?;
+            assert_eq!(end_of_lines(&file)?, expected);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn bytes_are_read_up_to_the_end_of_the_file() -> io::Result<()> {
+        let mut file = tempfile::tempfile()?;
+        file.write_all(b"0123456789")?;
+        assert_eq!(read_at(&file, 8, 5)?, b"89");
+        assert_eq!(read_at(&file, 20, 5)?, b"");
+        assert_eq!(read_before(&file, 3)?, b"012");
+        Ok(())
+    }
+}
