@@ -139,8 +139,9 @@ impl Folder {
     pub(crate) fn wait_state(&self, state: &str) -> Result<String> {
         until(&format!("the state {state}"), || {
             let status = self.status()?;
-            let is_there = text(&status, "/meters/m/state")? == state;
-            Ok(if is_there { Some(text(&status, "/meters/m/reason")?.to_owned()) } else { None })
+            let Some(meter) = status.pointer("/meters/m") else { return Ok(None) };
+            let is_there = text(meter, "/state")? == state;
+            Ok(if is_there { Some(text(meter, "/reason")?.to_owned()) } else { None })
         })
     }
 
@@ -157,6 +158,19 @@ impl Folder {
     /// `dead-letters list --json`.
     pub(crate) fn dead_letters(&self) -> Result<Vec<Value>> {
         array(self.json(&["dead-letters", "list", "--json"])?)
+    }
+
+    /// What all runs warned of.
+    pub(crate) fn warnings(&self) -> Result<String> {
+        let mut warnings = String::new();
+        for entry in std::fs::read_dir(self)?.flatten() {
+            if entry.path().extension().is_some_and(|ending| ending == "log") {
+                let log = std::fs::read_to_string(entry.path())?;
+                let is_wanted = |line: &&str| !line.contains("\"INFO\"");
+                warnings.extend(log.lines().filter(is_wanted).flat_map(|line| [line, "\n"]));
+            }
+        }
+        Ok(warnings)
     }
 
     /// A folder in it, made when it is not there.
