@@ -1,4 +1,34 @@
-//! meterd
+//! `meterd` carries usage events from beside an application to Zuora Mediation. A line that was
+//! read is delivered, a dead letter, or in the store, and the sum of the three is what was read.
+//!
+//! An event goes this way:
+//!
+//! 1. A [`source`] reads whole lines and hands them over as a [`chunk`]: the bytes as they came,
+//!    and the [`position`] where they stood.
+//! 2. The [`intake`] takes a chunk when it has room for its bytes. The room is given back when
+//!    the lines are committed, so this one bound is the whole back-pressure.
+//! 3. The [batcher](pack::batcher) cuts the lines of a [`meter`] into a [`group`] that fits one
+//!    request, and numbers it.
+//! 4. [`pack`] checks every line against the [`schema`], gives it an
+//!    [event id](pack::event_id) and makes one gzipped body. A line that is no event comes out
+//!    as a [`dead_letter`]. Workers do this in any order.
+//! 5. The [`committer`] puts the groups back in order and writes bodies, cursors, dead letters and
+//!    tallies in one transaction to the [`store`]. Whatever may be acknowledged is so from here.
+//! 6. [`delivery`] has a [lane](delivery::lane) for every meter. It takes the oldest body, waits
+//!    for the tenant's [budget](delivery::budget), makes one
+//!    [request](delivery::request) by the [transport](delivery::transport), and reads what the
+//!    answer [means](delivery::outcome) from its status and the words of [`mediation`].
+//! 7. What was learned goes back to the committer as a [`settlement`]: a receipt takes the place
+//!    of the body, or the attempt is recorded. Only then may the body be sent again.
+//!
+//! The [`agent`] wires the stages, starts the last one first, and ends them by closing the input
+//! of the first: [`stop`] is heard by sources alone. [`config`] makes its settings of what an
+//! operator typed, and [`cli`] is the program. [`simulator`] is a Mediation on loopback, which
+//! [`demo`] and the tests deliver to. [`clock`], [`units`] and [`telemetry`] are used everywhere.
+//!
+//! Imports go in one direction: types, then stores, then stages, then the agent, then the
+//! commands. Stages do not know each other. `tests/structure.rs` holds the rules.
+
 pub mod agent;
 pub mod chunk;
 pub mod cli;

@@ -11,6 +11,7 @@
 //! * `identity`: which file is which; `place`: how far it was read, and the reading
 //! * `discover`: what the patterns mean; `watch`: the kernel's word on changes
 //! * `followed`: one file and its turn; `follower`: all of them; `copy`: rotation by copying
+//! * `missed`: files that were rotated away before they were seen
 //!
 //! Memory is one buffer of 256 KiB and some 500 bytes for each file known.
 
@@ -19,6 +20,7 @@ mod discover;
 mod followed;
 mod follower;
 pub(in crate::source) mod identity;
+mod missed;
 pub(in crate::source) mod place;
 mod watch;
 

@@ -65,6 +65,11 @@ impl Patterns {
         included && !self.excludes(path)
     }
 
+    /// Whether the patterns say anything of a file at `path`: that it belongs, or that it does not.
+    pub(super) fn means(&self, path: &Path) -> bool {
+        self.excludes(path) || self.matches(path)
+    }
+
     fn excludes(&self, path: &Path) -> bool {
         let name = path.file_name().map(Path::new);
         self.exclude.iter().any(|pattern| {

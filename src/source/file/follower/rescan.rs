@@ -11,6 +11,7 @@ use crate::source::file::discover::{Directories, Found, by_inode};
 use crate::source::file::followed::{Followed, Standing};
 use crate::source::file::follower::{Follower, report_vanished};
 use crate::source::file::identity::{Key, identity_of};
+use crate::source::file::missed::{self, Missed};
 use crate::source::file::place::Place;
 
 /// How often directories that are just being made are looked for at once.
@@ -46,7 +47,19 @@ impl Follower<'_> {
                 self.admit(identity, path)?;
             }
         }
+        self.take_missed(&directories);
         Ok(())
+    }
+
+    /// Takes files in that had a name of the patterns and have another now.
+    fn take_missed(&mut self, directories: &Directories) {
+        for Missed { identity, path } in missed::find(&self.patterns, directories, &self.table) {
+            let mut file = Followed::new(Place::new(identity), path, Standing::RotatedAway);
+            file.has_more = true;
+            let path = file.label();
+            tracing::warn!(%path, "a file was rotated away before it was seen, reading it now");
+            self.insert(file);
+        }
     }
 
     /// Watches the directories, before they are searched: what comes after is told by the kernel.

@@ -1,0 +1,33 @@
+# What is done often. `just` without a recipe lists them.
+
+_default:
+    @just --list
+
+# What the gate runs, without the parts that only a bare machine needs
+check: lint deny test
+
+# The tests; arguments go to cargo test
+test *arguments:
+    cargo test --locked {{ arguments }}
+
+# Format, lints and documentation
+lint:
+    cargo fmt --check
+    cargo clippy --all-targets --locked -- -D warnings
+    RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --no-deps --document-private-items --locked --quiet
+
+# Licences, bans and sources of the dependencies
+deny:
+    cargo deny --locked check --hide-inclusion-graph bans licenses sources
+
+# The benches; `just bench end_to_end` for one
+bench *names:
+    cargo bench --locked {{ if names == "" { "" } else { "--bench " + names } }}
+
+# The whole thing at work, with no configuration
+demo *arguments:
+    cargo run --release --locked -- demo {{ arguments }}
+
+# The gate itself, as it runs elsewhere
+ci:
+    bash .ci/run
