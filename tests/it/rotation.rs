@@ -56,9 +56,9 @@ fn rotations_while_the_agent_is_down_lose_and_repeat_nothing() -> Result {
         let mut agent = folder.start()?;
         until("the file to be known", || Ok(sim.has_event(log.first_in_file).then_some(())))?;
         if round % 2 == 0 {
-            agent.stop()?
+            agent.stop()?;
         } else {
-            agent.kill()?
+            agent.kill()?;
         }
         log.write(300)?;
         log.rename(round % 3 == 0)?;
