@@ -35,7 +35,10 @@ impl Reader {
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.pragma_update(None, "query_only", true)?;
         connection.pragma_update(None, "cache_size", -1024)?;
-        migrations::check(&connection, &path)?;
+        if migrations::check(&connection, &path)? == 0 {
+            // Its writer was cut off before it could make the tables.
+            return Err(Error::Missing { path });
+        }
         Ok(Self { connection })
     }
 

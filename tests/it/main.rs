@@ -18,4 +18,5 @@ mod send;
 mod stop;
 mod store_full;
 mod tcp;
+mod tls;
 mod unknown;

@@ -139,9 +139,9 @@ impl Folder {
     pub(crate) fn wait_state(&self, state: &str) -> Result<String> {
         until(&format!("the state {state}"), || {
             let status = self.status()?;
-            let Some(meter) = status.pointer("/meters/m") else { return Ok(None) };
-            let is_there = text(meter, "/state")? == state;
-            Ok(if is_there { Some(text(meter, "/reason")?.to_owned()) } else { None })
+            // A meter of which nothing was committed yet is not in the status.
+            let is_there = text(&status, "/meters/m/state").is_ok_and(|found| found == state);
+            Ok(if is_there { Some(text(&status, "/meters/m/reason")?.to_owned()) } else { None })
         })
     }
 

@@ -126,7 +126,7 @@ fn attend(stream: &TcpStream, kept: &Requests, script: &Script) -> std::io::Resu
 }
 
 /// The next request of a connection; none when it has ended. Bodies have a length.
-fn read_request(reader: &mut impl BufRead) -> std::io::Result<Option<Request>> {
+pub(crate) fn read_request(reader: &mut impl BufRead) -> std::io::Result<Option<Request>> {
     let mut line = String::new();
     if reader.read_line(&mut line)? == 0 {
         return Ok(None);

@@ -1,0 +1,161 @@
+//! Real TLS: who is trusted, who is not, and what a client shows of itself.
+
+use std::io::{BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
+
+use crate::harness::config::STDIN;
+use crate::harness::raw_server::read_request;
+use crate::harness::{Config, Folder, Result, lines, number};
+
+/// An authority, and a server whose certificate it signed for 127.0.0.1.
+struct TlsServer {
+    address: SocketAddr,
+    authority: CertifiedIssuer<'static, KeyPair>,
+    /// Requests that came through the handshake.
+    requests: Arc<AtomicUsize>,
+}
+
+fn authority() -> Result<CertifiedIssuer<'static, KeyPair>> {
+    let mut params = CertificateParams::new(Vec::new())?;
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    Ok(CertifiedIssuer::self_signed(params, KeyPair::generate()?)?)
+}
+
+impl TlsServer {
+    fn start(name: &str, asks_for_client: bool) -> Result<Self> {
+        let authority = authority()?;
+        let key = KeyPair::generate()?;
+        let certificate =
+            CertificateParams::new(vec![name.to_owned()])?.signed_by(&key, &authority)?;
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()?;
+        let builder = if asks_for_client {
+            let mut roots = RootCertStore::empty();
+            roots.add(authority.der().clone())?;
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build()?;
+            builder.with_client_cert_verifier(verifier)
+        } else {
+            builder.with_no_client_auth()
+        };
+        let tls = Arc::new(builder.with_single_cert(vec![certificate.der().clone()], key)?);
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let address = listener.local_addr()?;
+        let requests = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&requests);
+        std::thread::Builder::new().spawn(move || {
+            for stream in listener.incoming().map_while(std::result::Result::ok) {
+                // A handshake that fails is what some tests want.
+                let _ = attend(stream, &tls, &counted);
+            }
+        })?;
+        Ok(Self { address, authority, requests })
+    }
+
+    fn url(&self) -> String {
+        format!("https://{}", self.address)
+    }
+
+    fn requests(&self) -> usize {
+        self.requests.load(Ordering::Acquire)
+    }
+
+    fn write_authority(&self, folder: &Folder) -> Result<PathBuf> {
+        let path = folder.directory("tls")?.join("ca.pem");
+        std::fs::write(&path, self.authority.pem())?;
+        Ok(path)
+    }
+}
+
+fn attend(stream: TcpStream, tls: &Arc<ServerConfig>, requests: &AtomicUsize) -> Result {
+    let stream = StreamOwned::new(ServerConnection::new(Arc::clone(tls))?, stream);
+    let mut reader = BufReader::new(stream);
+    while read_request(&mut reader)?.is_some() {
+        requests.fetch_add(1, Ordering::AcqRel);
+        let answer = "HTTP/1.1 200 OK\r\ncontent-length: 16\r\n\r\n{\"success\":true}";
+        reader.get_mut().write_all(answer.as_bytes())?;
+    }
+    Ok(())
+}
+
+fn config(server: &TlsServer, mediation: String) -> Config {
+    Config {
+        mediation,
+        auth: "bearer_token = \"abc\"".to_owned(),
+        ..Config::new(&server.url(), STDIN)
+    }
+}
+
+#[test]
+fn events_go_to_a_server_that_a_configured_authority_vouches_for() -> Result {
+    let folder = Folder::new()?;
+    let server = TlsServer::start("127.0.0.1", false)?;
+    let authority = server.write_authority(&folder)?;
+    let config = config(&server, format!("ca_file = \"{}\"", authority.display()));
+    folder.run_to_end(&config, lines(0..10).as_bytes())?;
+    assert_eq!(number(&folder.status()?, "/equation/delivered")?, 10);
+    assert_eq!(server.requests(), 1);
+    Ok(())
+}
+
+/// Events wait in the store, nothing was sent, and the reason says why.
+fn check_not_sent(folder: &Folder, config: &Config, server: &TlsServer, reason: &str) -> Result {
+    folder.configure(config)?;
+    let mut agent = folder.start_with_pipe()?;
+    agent.write(lines(0..10).as_bytes())?;
+    let found = folder.wait_state("retrying")?;
+    assert!(found.contains(reason), "{found}");
+    agent.stop()?;
+    assert_eq!(number(&folder.status()?, "/equation/stored")?, 10);
+    assert_eq!(server.requests(), 0);
+    Ok(())
+}
+
+#[test]
+fn nothing_is_sent_to_a_server_that_nobody_vouches_for() -> Result {
+    let folder = Folder::new()?;
+    let server = TlsServer::start("127.0.0.1", false)?;
+    check_not_sent(&folder, &config(&server, String::new()), &server, "cannot connect")
+}
+
+#[test]
+fn nothing_is_sent_to_a_server_with_another_name() -> Result {
+    let folder = Folder::new()?;
+    let server = TlsServer::start("other.example", false)?;
+    let authority = server.write_authority(&folder)?;
+    let config = config(&server, format!("ca_file = \"{}\"", authority.display()));
+    check_not_sent(&folder, &config, &server, "not valid for")
+}
+
+#[test]
+fn a_client_certificate_is_shown_when_it_is_configured() -> Result {
+    let folder = Folder::new()?;
+    let server = TlsServer::start("127.0.0.1", true)?;
+    let authority = server.write_authority(&folder)?;
+    let key = KeyPair::generate()?;
+    let certificate =
+        CertificateParams::new(vec!["client".to_owned()])?.signed_by(&key, &server.authority)?;
+    let directory = folder.directory("tls")?;
+    let (chain_file, key_file) = (directory.join("client.pem"), directory.join("client.key"));
+    std::fs::write(&chain_file, certificate.pem())?;
+    std::fs::write(&key_file, key.serialize_pem())?;
+    let mediation = format!(
+        "ca_file = \"{}\"\nclient_cert_file = \"{}\"\nclient_key_file = \"{}\"",
+        authority.display(),
+        chain_file.display(),
+        key_file.display()
+    );
+    folder.run_to_end(&config(&server, mediation), lines(0..10).as_bytes())?;
+    assert_eq!(number(&folder.status()?, "/equation/delivered")?, 10);
+    Ok(())
+}
