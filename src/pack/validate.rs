@@ -127,7 +127,7 @@ impl Validator {
         scan.skip_space();
         let start = scan.at;
         if scan.peek() != b'{' {
-            return Err((no_object(scan), None));
+            return Err((no_object(scan, line), None));
         }
         scan.at += 1;
         scan.skip_space();
@@ -367,13 +367,17 @@ fn wrong_type(at: usize, what: &'static str) -> Fault {
 }
 
 #[cold]
-fn no_object(scan: &mut Scan<'_>) -> Fault {
+fn no_object(scan: &mut Scan<'_>, line: &[u8]) -> Fault {
     let at = scan.at;
     match scan.peek() {
         b'[' | b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n' => {
             // A line of plain text may begin like a value, too.
             if let Err(fault) = scan.value(0, &mut Vec::new()) {
                 return fault;
+            }
+            scan.skip_space();
+            if scan.at != line.len() {
+                return scan.syntax("something follows the value on its line");
             }
             Fault { reason: Reason::NotAnObject, at, what: "an event must be an object" }
         }

@@ -26,7 +26,9 @@ fn one_token_serves_many_requests() -> Result {
     folder.run_to_end(&config, lines(0..500).as_bytes())?;
     sim.check_exactly_once(500)?;
     let stats = sim.stats();
-    assert_eq!((stats.token_calls, stats.requests_accepted), (1, 50));
+    // A slow writer makes some groups smaller than they may be.
+    assert!(stats.requests_accepted >= 50, "{}", stats.requests_accepted);
+    assert_eq!(stats.token_calls, 1);
     Ok(())
 }
 

@@ -7,9 +7,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::harness::log_writer::LogWriter;
 use crate::harness::{Config, Folder, Result, Sim, config, number, pause, text};
 
-/// How often the agent is killed.
-const KILLS: u64 = 32;
-
 const REQUESTS_IN_FLIGHT_MAX: u64 = 4;
 
 /// Replays the course of a run, as far as time does.
@@ -22,8 +19,17 @@ fn seed() -> Result<u64> {
     }
 }
 
+/// How the log is rotated: the second argument asks for a name that the pattern matches.
+type Rotate = fn(&mut LogWriter, bool) -> Result;
+
 /// Writes bursts, lines in parts and rotates until told to stop; gives the number of events.
-fn write(mut log: LogWriter, sim: &Sim, seed: u64, is_over: &AtomicBool) -> Result<u64> {
+fn write(
+    mut log: LogWriter,
+    rotate: Rotate,
+    sim: &Sim,
+    seed: u64,
+    is_over: &AtomicBool,
+) -> Result<u64> {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut rounds_in_file = 0;
     while !is_over.load(Ordering::Acquire) {
@@ -34,7 +40,7 @@ fn write(mut log: LogWriter, sim: &Sim, seed: u64, is_over: &AtomicBool) -> Resu
         if rounds_in_file >= 25 {
             // A file that no agent ever knew cannot be followed to a name that nothing matches.
             let is_known = sim.has_event(log.first_in_file);
-            log.rename(!is_known || random.bool())?;
+            rotate(&mut log, !is_known || random.bool())?;
             rounds_in_file = 0;
         }
         pause(Duration::from_millis(random.u64(1..20)));
@@ -44,12 +50,19 @@ fn write(mut log: LogWriter, sim: &Sim, seed: u64, is_over: &AtomicBool) -> Resu
 
 #[test]
 fn a_killed_agent_loses_nothing_and_repeats_only_what_was_under_way() -> Result {
-    let seed = seed()?;
-    // Known before anything can fail in a way that prints nothing.
-    run(seed).map_err(|error| format!("{SEED_VARIABLE}={seed}: {error}").into())
+    run(LogWriter::rename, 32)
 }
 
-fn run(seed: u64) -> Result {
+#[test]
+#[ignore = "the copy of a truncated log has no cursor in time: a kill loses its lines"]
+fn a_killed_agent_reads_on_in_the_copy_of_a_log_that_was_truncated() -> Result {
+    run(LogWriter::copy_and_truncate, 16)
+}
+
+/// Kills the agent `kills` times while a log is written and rotated, and settles the account.
+fn run(rotate: Rotate, kills: u64) -> Result {
+    let seed = seed()?;
+    say(&format!("{SEED_VARIABLE}={seed}"));
     let folder = Folder::new()?;
     // Slow answers, so that there is something under way at every kill.
     let sim = Sim::with_faults(&["slow=15ms"])?;
@@ -64,25 +77,37 @@ fn run(seed: u64) -> Result {
     let is_over = AtomicBool::new(false);
     let written = std::thread::scope(|scope| {
         let writer = std::thread::Builder::new()
-            .spawn_scoped(scope, || write(log, &sim, seed.wrapping_add(1), &is_over))?;
-        let killed = kill_again_and_again(&folder, seed);
+            .spawn_scoped(scope, || write(log, rotate, &sim, seed.wrapping_add(1), &is_over))?;
+        let killed = kill_again_and_again(&folder, seed, kills);
         is_over.store(true, Ordering::Release);
         let written = writer.join().map_err(|_| "the writer panicked")?;
         killed.and(written)
     })?;
     let mut agent = folder.start()?;
-    folder.wait_counted("delivered", written.cast_signed())?;
+    let delivered = folder.wait_counted("delivered", written.cast_signed());
+    if delivered.is_err() {
+        // Says which are missing.
+        say(&folder.warnings()?);
+        sim.check_complete(written)?;
+    }
+    delivered?;
     agent.stop()?;
     sim.check_complete(written)?;
     let status = folder.status()?;
     assert_eq!(number(&status, "/equation/read")?, written.cast_signed(), "{status}");
     assert_eq!(number(&status, "/equation/dead_lettered")?, 0, "{status}");
-    check_repeats(&folder, &sim, written)
+    check_repeats(&folder, &sim, written, kills)
 }
 
-fn kill_again_and_again(folder: &Folder, seed: u64) -> Result {
+/// Shown when the test fails.
+#[expect(clippy::print_stderr, reason = "the seed is needed to play a failure again")]
+fn say(message: &str) {
+    eprintln!("{message}");
+}
+
+fn kill_again_and_again(folder: &Folder, seed: u64, kills: u64) -> Result {
     let mut random = fastrand::Rng::with_seed(seed);
-    for _ in 0..KILLS {
+    for _ in 0..kills {
         let mut agent = folder.spawn()?;
         // Sometimes during the start, sometimes well into the work.
         pause(Duration::from_millis(random.u64(5..500)));
@@ -104,7 +129,7 @@ fn kill_again_and_again(folder: &Folder, seed: u64) -> Result {
 
 /// Repeats are byte for byte the same, at most as many as were under way at kills, and each
 /// batch that was repeated says so in its receipt.
-fn check_repeats(folder: &Folder, sim: &Sim, written: u64) -> Result {
+fn check_repeats(folder: &Folder, sim: &Sim, written: u64, kills: u64) -> Result {
     let stats = sim.stats();
     assert_eq!(stats.repeats_altered, 0);
     let receipts = folder.receipts()?;
@@ -121,7 +146,8 @@ fn check_repeats(folder: &Folder, sim: &Sim, written: u64) -> Result {
         repeated_requests += repeat.requests - 1;
         repeated_events += (repeat.requests - 1) * number(receipt, "/events")?.cast_unsigned();
     }
-    assert!(repeated_requests <= KILLS * REQUESTS_IN_FLIGHT_MAX, "{repeated_requests}");
+    assert!(repeated_requests <= kills * REQUESTS_IN_FLIGHT_MAX, "{repeated_requests}");
     assert_eq!(stats.events_accepted - written, repeated_events, "{:?}", stats.repeats);
+    say(&format!("{written} events, {kills} kills, {repeated_requests} repeats"));
     Ok(())
 }

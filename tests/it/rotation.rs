@@ -74,6 +74,28 @@ fn rotations_while_the_agent_is_down_lose_and_repeat_nothing() -> Result {
 }
 
 #[test]
+fn a_log_that_is_copied_and_truncated_while_the_agent_is_down_is_read_once() -> Result {
+    let folder = Folder::new()?;
+    let sim = Sim::start()?;
+    let logs = folder.directory("logs")?;
+    folder.configure(&Config::new(&sim.url(), file(&logs.join("usage*.jsonl"))))?;
+    let mut log = LogWriter::new(&logs)?;
+    for round in 0..4 {
+        log.write(300)?;
+        let mut agent = folder.start()?;
+        folder.wait_counted("delivered", log.next.cast_signed())?;
+        agent.stop()?;
+        log.write(300)?;
+        log.copy_and_truncate(round % 2 == 0)?;
+        log.write(50)?;
+    }
+    let mut agent = folder.start()?;
+    folder.wait_counted("delivered", log.next.cast_signed())?;
+    agent.stop()?;
+    sim.check_exactly_once(log.next)
+}
+
+#[test]
 fn an_unfinished_last_line_waits_for_its_end_over_a_restart() -> Result {
     let folder = Folder::new()?;
     let sim = Sim::start()?;

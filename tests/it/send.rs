@@ -7,7 +7,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use crate::harness::sim::ReservedPort;
-use crate::harness::{Config, Folder, Result, Sim, lines};
+use crate::harness::{Config, Folder, Result, Sim, lines, number};
 
 const SEND: [&str; 3] = ["send", "--meter", "m"];
 
@@ -117,4 +117,49 @@ fn a_damaged_archive_is_no_success_and_what_was_whole_is_delivered_once() -> Res
     folder.status()?;
     assert!(sim.events().values().all(|times| *times == 1));
     Ok(())
+}
+
+#[test]
+fn a_send_that_was_killed_goes_on_where_it_stopped() -> Result {
+    let sim = Sim::with_faults(&["slow=20ms"])?;
+    let folder = Folder::new()?;
+    folder.configure(&Config {
+        limits: "events_per_request_max = 200\nrequests_in_flight_max = 2".to_owned(),
+        ..Config::new(&sim.url(), "")
+    })?;
+    std::fs::write(folder.path("a.jsonl"), lines(0..20_000))?;
+    std::fs::write(folder.path("b.jsonl.gz"), compress(&lines(20_000..30_000))?)?;
+    let arguments = ["send", "--meter", "m", "a.jsonl", "b.jsonl.gz"];
+    let kills = 6;
+    for kill in 0..kills {
+        let mut child = folder.child(&arguments)?;
+        sim.wait_events(kill * 1500 + 1)?;
+        child.kill()?;
+        child.wait()?;
+        folder.status()?;
+    }
+    let output = folder.command(&arguments)?;
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    sim.check_complete(30_000)?;
+    assert_eq!(folder.counted("read")?, 30_000);
+    let stats = sim.stats();
+    assert_eq!(stats.repeats_altered, 0);
+    for repeat in &stats.repeats {
+        let receipt = folder.json(&["receipts", "show", &repeat.track_id, "--json"])?;
+        assert!(number(&receipt, "/outcome_unknown_attempts")? >= 1, "{repeat:?}: {receipt}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_file_that_was_sent_is_not_sent_again() -> Result {
+    let sim = Sim::start()?;
+    let folder = folder(&sim.url())?;
+    std::fs::write(folder.path("a.jsonl"), lines(0..100))?;
+    let arguments = ["send", "--meter", "m", "a.jsonl"];
+    for _ in 0..2 {
+        let output = folder.command(&arguments)?;
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    sim.check_exactly_once(100)
 }

@@ -124,6 +124,12 @@ fn every_mistake_has_its_reason_field_and_place() {
         "byte 99: a comma or the closing bracket was expected",
     );
     check("[1]", Reason::NotAnObject, None, "byte 0: an event must be an object");
+    check(
+        "2026-11-21 started",
+        Reason::InvalidJson,
+        None,
+        "byte 4: something follows the value on its line",
+    );
     check("no JSON", Reason::InvalidJson, None, "byte 0: a value was expected");
     check("<html>", Reason::InvalidJson, None, "byte 0: an object was expected");
     check("{}", Reason::MissingField, Some("CustomerId"), "the required field is missing");

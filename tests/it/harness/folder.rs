@@ -160,6 +160,19 @@ impl Folder {
         array(self.json(&["dead-letters", "list", "--json"])?)
     }
 
+    /// What all runs warned of.
+    pub(crate) fn warnings(&self) -> Result<String> {
+        let mut warnings = String::new();
+        for entry in std::fs::read_dir(self)?.flatten() {
+            if entry.path().extension().is_some_and(|ending| ending == "log") {
+                let log = std::fs::read_to_string(entry.path())?;
+                let is_wanted = |line: &&str| !line.contains("\"INFO\"");
+                warnings.extend(log.lines().filter(is_wanted).flat_map(|line| [line, "\n"]));
+            }
+        }
+        Ok(warnings)
+    }
+
     /// A folder in it, made when it is not there.
     pub(crate) fn directory(&self, name: &str) -> Result<PathBuf> {
         let path = self.path(name);

@@ -93,8 +93,10 @@ impl Sim {
     pub(crate) fn check_complete(&self, count: u64) -> Result {
         let there = self.events();
         let wanted: HashSet<String> = (0..count).map(event_id).collect();
-        let missing: Vec<&String> =
-            wanted.iter().filter(|id| !there.contains_key(*id)).take(NAMED_MAX).collect();
+        let mut missing: Vec<&String> =
+            wanted.iter().filter(|id| !there.contains_key(*id)).collect();
+        missing.sort();
+        missing.truncate(NAMED_MAX);
         let foreign: Vec<&String> =
             there.keys().filter(|id| !wanted.contains(*id)).take(NAMED_MAX).collect();
         if missing.is_empty() && foreign.is_empty() && self.stats().without_id == 0 {
