@@ -152,6 +152,8 @@ struct Run {
     abandon: CancellationToken,
     grace: Duration,
     stopping_since: Option<Instant>,
+    /// Tells the committer that this run does not end well.
+    tell_died: CancellationToken,
     died: Option<Error>,
 }
 
@@ -250,6 +252,7 @@ impl Run {
     /// a service manager starts it again.
     fn fail(&mut self, error: Error) {
         tracing::error!(%error, "a stage died");
+        self.tell_died.cancel();
         // The first one is the cause of the others.
         self.died.get_or_insert(error);
         if self.stopping_since.is_none() {

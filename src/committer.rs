@@ -3,7 +3,9 @@
 //!
 //! Promises: groups commit in the order of their numbers; nobody is told of a commit before it
 //! is durable; a commit that fails is tried again, on a fresh connection, and nothing of it is
-//! acknowledged meanwhile. When the store is full, groups wait and receipts go on.
+//! acknowledged meanwhile. When the store is full, groups wait and receipts go on. A stop leaves
+//! what waits to its files; where it may come from a pipe, which cannot be read again, it is stored
+//! beyond the limit.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -36,10 +38,17 @@ pub struct Inputs {
     pub packed: Receiver<PackedGroup>,
     /// What delivery learned.
     pub postings: Receiver<Posting>,
+    /// Cancelled when sources drain.
+    pub drain: CancellationToken,
+    /// Whether some sources cannot read again what is not committed. For the rest that such an
+    /// agent has read when it stops, which the intake bounds, the limit of the store does not hold.
+    pub has_streams: bool,
     /// Cancelled when the grace period is used up: what cannot be committed now never is.
     pub abandon: CancellationToken,
     /// Told when every group is committed and no more can come.
     pub groups_done: oneshot::Sender<()>,
+    /// Cancelled when a stage died: what its requests came to may not be on record.
+    pub died: CancellationToken,
 }
 
 /// Commits until both inputs have closed.
@@ -48,6 +57,8 @@ pub fn run(store: &mut Store, inputs: Inputs) -> Result<(), Error> {
         store,
         packed: Some(inputs.packed),
         postings: Some(inputs.postings),
+        drain: inputs.drain,
+        has_streams: inputs.has_streams,
         abandon: inputs.abandon,
         groups_done: Some(inputs.groups_done),
         early: BTreeMap::new(),
@@ -60,13 +71,15 @@ pub fn run(store: &mut Store, inputs: Inputs) -> Result<(), Error> {
         committer.commit_ready()?;
         committer.tell_when_done();
     }
-    committer.store.end_run()
+    if inputs.died.is_cancelled() { Ok(()) } else { committer.store.end_run() }
 }
 
 struct Committer<'s> {
     store: &'s mut Store,
     packed: Option<Receiver<PackedGroup>>,
     postings: Option<Receiver<Posting>>,
+    drain: CancellationToken,
+    has_streams: bool,
     abandon: CancellationToken,
     groups_done: Option<oneshot::Sender<()>>,
     /// Groups that are not committed, by number. The intake's bound covers them.
@@ -84,9 +97,9 @@ impl Committer<'_> {
         if self.packed.is_none() && self.postings.is_none() && !is_held_up {
             return false;
         }
-        if is_held_up && self.abandon.is_cancelled() {
+        if is_held_up && !self.has_streams && self.drain.is_cancelled() {
             let groups = self.early.len();
-            tracing::error!(groups, "stopped with a full store: what was read last is not kept");
+            tracing::info!(groups, "stopped with a full store: files are read again from there");
             self.early.clear();
             return true;
         }
@@ -169,7 +182,8 @@ impl Committer<'_> {
         let used = self.store.bytes_used();
         let needed = (before + size) as u64;
         let has_room = used.is_ok_and(|used| used + needed <= self.store.bytes_max())
-            || (before == 0 && self.store.is_drained().unwrap_or(false));
+            || (before == 0 && self.store.is_drained().unwrap_or(false))
+            || (self.has_streams && self.drain.is_cancelled());
         if !has_room && !self.is_full {
             let bytes_max = self.store.bytes_max();
             tracing::warn!(bytes_max, "the store is full, sources wait");

@@ -114,7 +114,8 @@ impl Store {
         let failed = |source| Error::Directory { path: directory.clone(), source };
         lock::create_directory(directory).map_err(failed)?;
         let lock = Lock::take(directory)?;
-        let connection = connect(directory, OpenFlags::SQLITE_OPEN_CREATE)?;
+        lock::create_file(&directory.join(FILE_NAME)).map_err(failed)?;
+        let connection = connect(directory)?;
         let id = migrations::run(&connection, &directory.join(FILE_NAME))?;
         // The file's entry in the directory must be as durable as the file.
         lock::sync_directory(directory).map_err(failed)?;
@@ -182,7 +183,7 @@ impl Store {
         // The old connection must be closed first: its file descriptor may hide lost writes.
         let closed = std::mem::replace(&mut self.connection, Connection::open_in_memory()?);
         drop(closed);
-        self.connection = connect(&self.settings.directory, OpenFlags::empty())?;
+        self.connection = connect(&self.settings.directory)?;
         // What the log holds may only be in memory, if it was its sync that failed. Writing it to
         // the database and syncing that makes it durable, or fails.
         let busy: i64 =
@@ -279,8 +280,8 @@ fn settle(
 }
 
 /// Opens the database for writing, with the durability that the promises rest on.
-fn connect(directory: &Path, flags: OpenFlags) -> Result<Connection, Error> {
-    let flags = flags | OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+fn connect(directory: &Path) -> Result<Connection, Error> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(directory.join(FILE_NAME), flags)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     // Bodies are some hundred kilobytes: large pages make their chains short. It only has an

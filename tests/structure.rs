@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
 
 /// What crosses between the stages. `mediation` reads answers, `telemetry` counts.
-const TYPES: [&str; 12] = [
+const TYPES: [&str; 13] = [
+    "body",
     "chunk",
     "clock",
     "dead_letter",

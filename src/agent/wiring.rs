@@ -41,7 +41,7 @@ pub(super) fn start(settings: &Settings) -> Result<Run, Error> {
     let reader = Reader::open(&settings.store.directory)?;
 
     let mut supervisor = Supervisor::default();
-    let abandon = CancellationToken::new();
+    let (abandon, died) = (CancellationToken::new(), CancellationToken::new());
     let (tell_phase, phase) = watch::channel(Phase::Run);
     // At most two for each request in flight.
     let (postings, committer_postings) = crossbeam_channel::unbounded();
@@ -58,8 +58,11 @@ pub(super) fn start(settings: &Settings) -> Result<Run, Error> {
     let inputs = Inputs {
         packed: committer_packed,
         postings: committer_postings,
+        drain: stopper.signal().drain,
+        has_streams: prepared.iter().any(source::Prepared::is_stream),
         abandon: abandon.clone(),
         groups_done: tell_groups_done,
+        died: died.clone(),
     };
     supervisor.thread("committer", Role::Stage, move || committer::run(&mut store, inputs))?;
     start_packing(&settings.pack, outlet, &packed, &mut supervisor)?;
@@ -77,6 +80,7 @@ pub(super) fn start(settings: &Settings) -> Result<Run, Error> {
         abandon,
         grace: settings.shutdown_grace,
         stopping_since: None,
+        tell_died: died,
         died: None,
     })
 }

@@ -72,6 +72,7 @@ async fn deliver(arguments: &Arguments, settings: agent::Settings) -> Result<(),
     let mut progress = None;
     let stops = stops(arguments)?;
     let mut is_late = stops.is_late;
+    let meters = settings.meters.clone();
     let ready = |ready: &Ready| progress = show_progress(ready, bytes);
     let report = agent::run(settings, stops.requests, ready).await;
     if let Some(progress) = progress {
@@ -87,7 +88,7 @@ async fn deliver(arguments: &Arguments, settings: agent::Settings) -> Result<(),
         let code = if is_late { Failure::UNAVAILABLE } else { Failure::FOUND };
         return Err(Failure::new(code, message));
     }
-    let refused: i64 = status.sources.values().map(|source| source.dead_lettered).sum();
+    let refused: u64 = meters.iter().map(|meter| meter.counters.events_dead_lettered.value()).sum();
     if refused > 0 {
         let message = format!("{refused} lines are no events: see meterd dead-letters list");
         return Err(Failure::new(Failure::FOUND, message));

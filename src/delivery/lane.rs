@@ -168,7 +168,12 @@ impl Lane {
     }
 
     fn take_back(&mut self, done: Result<Done, tokio::task::JoinError>) {
-        let Ok(Done { parcel, events, outcome }) = done else { return };
+        let Done { parcel, events, outcome } = match done {
+            Ok(done) => done,
+            // What its request came to is not known: the lane ends with it, and then the agent.
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => return,
+        };
         if let Some(parcel) = parcel {
             let place = self.waiting.partition_point(|other| other.head.id < parcel.head.id);
             self.waiting.insert(place, parcel);

@@ -78,6 +78,11 @@ impl Prepared {
         matches!(self, Self::Once(..) | Self::Stdin(_))
     }
 
+    /// Whether what it has read and was not committed is gone when the agent ends.
+    pub fn is_stream(&self) -> bool {
+        matches!(self, Self::Stdin(_) | Self::Tcp(..))
+    }
+
     /// Puts it together with what the agent gives it.
     pub fn into_running(self, context: Context) -> Running {
         match self {

@@ -53,6 +53,12 @@ pub(super) fn create_directory(directory: &Path) -> io::Result<()> {
     directory.parent().map_or(Ok(()), sync_directory)
 }
 
+/// Makes the file at `path` for its owner only, if it is not there. What SQLite makes beside it
+/// gets the same rights.
+pub(super) fn create_file(path: &Path) -> io::Result<()> {
+    OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path).map(|_| ())
+}
+
 /// Makes the entries of `directory` durable.
 pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
     let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };

@@ -54,7 +54,6 @@ fn a_killed_agent_loses_nothing_and_repeats_only_what_was_under_way() -> Result 
 }
 
 #[test]
-#[ignore = "the copy of a truncated log has no cursor in time: a kill loses its lines"]
 fn a_killed_agent_reads_on_in_the_copy_of_a_log_that_was_truncated() -> Result {
     run(LogWriter::copy_and_truncate, 16)
 }

@@ -2,12 +2,12 @@
 
 use crate::harness::config::{STDIN, file};
 use crate::harness::log_writer::LogWriter;
-use crate::harness::{Config, Folder, Result, Sim, text, until};
+use crate::harness::{Config, Folder, Result, Sim, lines, text, until};
+use rustix::process::Signal;
 
 /// The copy got no cursor before lines of the truncated log were committed: after a kill between
 /// the two, nobody knew the copy any more.
 #[test]
-#[ignore = "the copy of a truncated log has no cursor in time: a kill loses its lines"]
 fn a_kill_after_a_truncation_does_not_forget_the_copy() -> Result {
     let folder = Folder::new()?;
     let sim = Sim::start()?;
@@ -48,4 +48,21 @@ fn a_line_of_plain_text_is_invalid_json_whatever_it_begins_with() -> Result {
         assert_eq!(text(letter, "/reason")?, "invalid_json", "{letter}");
     }
     Ok(())
+}
+
+/// SIGHUP ended the process at once: who asks for a reload does not ask for that.
+#[test]
+fn a_hang_up_does_not_end_the_daemon() -> Result {
+    let folder = Folder::new()?;
+    let sim = Sim::start()?;
+    folder.configure(&Config::new(&sim.url(), STDIN))?;
+    let mut agent = folder.start_with_pipe()?;
+    agent.signal(Signal::HUP)?;
+    until("the signal to be heard", || {
+        agent.logged("the configuration is read at the start only: restart to reload")
+    })?;
+    agent.write(lines(0..10).as_bytes())?;
+    agent.close_stdin();
+    agent.wait_success()?;
+    sim.check_exactly_once(10)
 }

@@ -185,10 +185,9 @@ impl<'a> Follower<'a> {
             let mut followed = Followed::new(copy.place, copy.path, standing);
             (followed.file, followed.len, followed.has_more) = (Some(copy.file), copy.len, true);
             followed.content_len = copy.len;
-            if standing == Standing::Matched {
-                // The patterns mean the copy: it must be known at the next start as well.
-                followed.send_mark(self.context)?;
-            }
+            // Before any line of what the file holds now: once that is committed, its cursor says
+            // nothing of the old content any more, and only the copy's own can find the rest.
+            followed.send_mark(self.context)?;
             self.insert(followed);
         } else if unread > 0 {
             tracing::error!(%path, offset, bytes_lost = unread, "truncated before it was read to its end");

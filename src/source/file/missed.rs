@@ -11,10 +11,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::position::{FileIdentity, PREFIX_BYTES_MAX};
+use crate::source::file::bytes::read_at;
 use crate::source::file::discover::{Directories, Patterns};
 use crate::source::file::followed::{Followed, open};
 use crate::source::file::identity::{Key, identity_of};
-use crate::source::file::place::read_at;
 
 /// A file that was missed.
 #[derive(Debug)]
