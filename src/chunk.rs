@@ -10,7 +10,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::dead_letter::Reason;
 use crate::meter::Meter;
-use crate::position::{FileMark, Numbering, Origin};
+use crate::position::{BytesHash, FileMark, Numbering, Origin, TAIL_BYTES_MAX};
 use crate::telemetry::SourceCounters;
 
 /// How many bytes a buffer of the pool holds: 256 KiB, about 2,000 events of 115 bytes, so
@@ -90,6 +90,24 @@ pub struct Chunk {
     /// The chunk's share of the intake, given back when the last group that holds some of it
     /// has been committed.
     pub permit: Option<Arc<OwnedSemaphorePermit>>,
+}
+
+impl Chunk {
+    /// The bytes of the file just before `end`, as a cursor records them. `end` lies behind a
+    /// line of the chunk.
+    ///
+    /// Of what is in the file: a source may have given the last line its end.
+    pub fn tail_at(&self, end: u64) -> BytesHash {
+        let bytes = match &self.content {
+            Content::Lines(lines) => {
+                let length = usize::try_from(end - self.first).unwrap_or(usize::MAX);
+                lines.get(..length).unwrap_or(lines)
+            }
+            Content::Fault(fault) => &fault.tail,
+        };
+        let start = bytes.len().saturating_sub(TAIL_BYTES_MAX);
+        BytesHash::of(bytes.get(start..).unwrap_or_default())
+    }
 }
 
 /// A growable byte buffer that goes back to its pool when dropped.

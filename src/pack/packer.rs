@@ -13,7 +13,7 @@ use crate::chunk::{Content, LineFault, Stream};
 use crate::dead_letter::{DeadLetter, Reason};
 use crate::group::{Group, PackedBatch, PackedGroup, Slice, SourceTally};
 use crate::meter::Meter;
-use crate::position::{BytesHash, Cursor, Numbering, Origin, TAIL_BYTES_MAX};
+use crate::position::{Cursor, Numbering, Origin};
 
 /// Packs groups, one at a time. Its buffers are used again: a good event costs no allocation.
 #[derive(Debug)]
@@ -346,24 +346,12 @@ fn cursors(slices: &[Slice]) -> Vec<(Arc<str>, Cursor)> {
         if slices.iter().skip(index + 1).any(is_same) {
             continue;
         }
-        let tail = match &slice.chunk.content {
-            Content::Lines(lines) => {
-                // From the beginning of the chunk: a slice may be shorter than a tail. To what is
-                // in the file: the source may have given the last line its end.
-                let length = usize::try_from(slice.end - slice.first).unwrap_or(usize::MAX);
-                tail_of(lines.get(..slice.range.start + length).unwrap_or(lines))
-            }
-            Content::Fault(fault) => tail_of(&fault.tail),
-        };
+        let tail = slice.chunk.tail_at(slice.end);
         let origin = slice.chunk.stream.origin;
         let cursor = Cursor { file: file.clone(), origin, offset: slice.end, tail };
         cursors.push((Arc::clone(&slice.chunk.stream.source.name), cursor));
     }
     cursors
-}
-
-fn tail_of(bytes: &[u8]) -> BytesHash {
-    BytesHash::of(bytes.get(bytes.len().saturating_sub(TAIL_BYTES_MAX)..).unwrap_or_default())
 }
 
 #[cfg(test)]

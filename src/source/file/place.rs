@@ -143,7 +143,7 @@ impl Place {
         Ok(head.is_some())
     }
 
-    fn tail_is_in(&mut self, file: &File) -> io::Result<bool> {
+    fn tail_is_in(&self, file: &File) -> io::Result<bool> {
         let len = self.bytes_before();
         let before = read_at(file, self.offset - len as u64, len)?;
         Ok(self.tail_is(&before))
@@ -155,18 +155,8 @@ impl Place {
     }
 
     /// Whether `before`, the bytes just before the offset, are what was read there.
-    pub(in crate::source) fn tail_is(&mut self, before: &[u8]) -> bool {
-        if BytesHash::of(before) == self.tail {
-            return true;
-        }
-        // The last line of an input that ends without `\n` was given one, and hashed with it.
-        let one_more = self.tail.len as usize > before.len();
-        let line = if one_more { before } else { before.get(1..).unwrap_or_default() };
-        let is_ended = BytesHash::of(&[line, b"\n"].concat()) == self.tail;
-        if is_ended {
-            self.tail = BytesHash::of(line);
-        }
-        is_ended
+    pub(in crate::source) fn tail_is(&self, before: &[u8]) -> bool {
+        BytesHash::of(before) == self.tail
     }
 
     /// Reads the next lines of `file`.

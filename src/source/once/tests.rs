@@ -7,9 +7,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
-use crate::chunk::Content;
 use crate::dead_letter::Reason;
-use crate::position::{BytesHash, TAIL_BYTES_MAX};
 use crate::source::testing::{Bench, Event};
 
 fn gzip(text: &[u8]) -> Vec<u8> {
@@ -48,11 +46,8 @@ impl Folder {
         let mut events = Vec::new();
         for chunk in bench.outlet.chunks.try_iter().take(chunks_max) {
             events.extend(Event::of(&chunk));
-            let tail = match &chunk.content {
-                Content::Lines(lines) => &lines[lines.len().saturating_sub(TAIL_BYTES_MAX)..],
-                Content::Fault(fault) => &fault.tail[..],
-            };
-            let (origin, offset, tail) = (chunk.stream.origin, chunk.end, BytesHash::of(tail));
+            let tail = chunk.tail_at(chunk.end);
+            let (origin, offset) = (chunk.stream.origin, chunk.end);
             let file = chunk.file.expect("a file mark");
             self.cursors.push(Cursor { file, origin, offset, tail });
         }

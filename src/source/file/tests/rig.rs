@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::chunk::{Chunk, Content};
-use crate::position::{BytesHash, Cursor, TAIL_BYTES_MAX};
+use crate::position::Cursor;
 use crate::source::file::follower::Follower;
 use crate::source::file::identity::Key;
 use crate::source::file::watch::Watch;
@@ -147,11 +147,7 @@ impl Rig {
     fn commit(&mut self, chunk: &Chunk) {
         let mark = chunk.file.clone().expect("a file mark");
         let key = (mark.identity.inode, mark.identity.born_nanos);
-        let tail = match &chunk.content {
-            Content::Lines(lines) => &lines[lines.len().saturating_sub(TAIL_BYTES_MAX)..],
-            Content::Fault(fault) => &fault.tail[..],
-        };
-        let tail = BytesHash::of(tail);
+        let tail = chunk.tail_at(chunk.end);
         let (origin, offset) = (chunk.stream.origin, chunk.end);
         self.committed.extend(Event::of(chunk).into_iter().map(|event| (origin.0, event)));
         self.cursors.insert(key, Cursor { file: mark, origin, offset, tail });
