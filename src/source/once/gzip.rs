@@ -6,9 +6,8 @@ use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
 
-use crate::chunk::{self, Buffer, CHUNK_BYTES};
+use crate::chunk::{Buffer, CHUNK_BYTES};
 use crate::position::{BytesHash, PREFIX_BYTES_MAX};
-use crate::source::file::bytes::last_bytes;
 use crate::source::file::identity::origin_of;
 use crate::source::file::place::Place;
 use crate::source::once::{Failure, Run, stream_of};
@@ -123,20 +122,11 @@ impl Run<'_> {
         if head.len() > place.prefix.len as usize {
             place.prefix = BytesHash::of(head);
         }
-        (place.offset, place.tail) = (ready.chunk.end, tail_of(&ready.chunk.content));
+        (place.offset, place.tail) = (ready.chunk.end, ready.chunk.tail_at(ready.chunk.end));
         ready.chunk.file = Some(place.mark(path.to_owned()));
         let (lines, bytes) = (ready.lines(), ready.bytes());
         ready.send_blocking(self.context, &self.context.stop.drain)?;
         self.count(lines, bytes);
         if self.context.stop.is_draining() { Err(Failure::Closed) } else { Ok(()) }
     }
-}
-
-/// The hash of the last bytes, as the cursor will have it.
-fn tail_of(content: &chunk::Content) -> BytesHash {
-    let bytes = match content {
-        chunk::Content::Lines(lines) => lines.as_slice(),
-        chunk::Content::Fault(fault) => fault.tail.as_slice(),
-    };
-    BytesHash::of(last_bytes(bytes))
 }
