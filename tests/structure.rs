@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
 
 /// What crosses between the stages. `mediation` reads answers, `telemetry` counts.
-const TYPES: [&str; 12] = [
+const TYPES: [&str; 13] = [
     "chunk",
     "clock",
     "dead_letter",
@@ -23,6 +23,7 @@ const TYPES: [&str; 12] = [
     "settlement",
     "stop",
     "telemetry",
+    "time_format",
     "units",
 ];
 
