@@ -25,11 +25,7 @@ pub struct EventTime {
 
 impl EventTime {
     /// The instant `millis` milliseconds after the epoch.
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "the remainder is between 0 and 999"
-    )]
+    #[expect(clippy::cast_possible_truncation, reason = "the remainder is below 1000")]
     pub fn from_millis(millis: i64) -> Self {
         let nanos = millis.rem_euclid(1000) as u32 * 1_000_000;
         Self { seconds: millis.div_euclid(1000), nanos }
@@ -310,11 +306,7 @@ fn pattern(parts: &[Part], seconds: i64, millis: u32, out: &mut Vec<u8>) -> Resu
 }
 
 /// Appends `number`, which is not negative, in `width` digits; it has no more.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "one decimal digit at a time"
-)]
+#[expect(clippy::cast_sign_loss, reason = "the number is not negative")]
 fn digits(number: i64, width: u32, out: &mut Vec<u8>) {
     for place in (0..width).rev() {
         out.push(b'0' + (number / 10_i64.pow(place) % 10) as u8);

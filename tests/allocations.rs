@@ -4,12 +4,15 @@
 use std::sync::Arc;
 
 use meterd::chunk::{Buffer, Chunk, Content, SourceTag, Stream};
+use meterd::clock::Timestamp;
 use meterd::group::{Group, Slice};
-use meterd::meter::{Limits, Meter, UnknownFields};
+use meterd::meter::{Guards, Limits, Meter, UnknownFields};
 use meterd::pack::packer::Packer;
 use meterd::position::{Numbering, Origin};
 use meterd::schema::Schema;
 use meterd::telemetry::{MeterCounters, SourceCounters};
+
+const NOW: Timestamp = Timestamp::from_millis(1_795_241_651_000);
 
 fn group(events: u32, event_id_field: Option<&str>) -> Group {
     let meter = Arc::new(Meter {
@@ -18,6 +21,7 @@ fn group(events: u32, event_id_field: Option<&str>) -> Group {
         schema: Schema::documented(),
         event_id_field: event_id_field.map(Into::into),
         unknown_fields: UnknownFields::Keep,
+        guards: Guards::default(),
         limits: Limits {
             events_per_request_max: 100_000,
             payload_bytes_max: 100_000_000,
@@ -61,10 +65,10 @@ fn packing_ten_times_the_events_allocates_as_often() {
         let (few, many) = (group(1000, field), group(10_000, field));
         let mut packer = Packer::new(2);
         // The first pass grows the buffers that are used again.
-        assert!(packer.pack(&many).is_ok());
+        assert!(packer.pack(&many, NOW).is_ok());
         let count = |packer: &mut Packer, group: &Group| {
             let info = allocation_counter::measure(|| {
-                let packed = packer.pack(group);
+                let packed = packer.pack(group, NOW);
                 assert!(packed.is_ok_and(|packed| packed.dead_letters.is_empty()));
             });
             info.count_total

@@ -106,7 +106,11 @@ proptest! {
     }
 
     #[test]
-    fn no_pattern_does_harm(text in "[yMdHmsSZX'T:. \\\\\"é-]{0,40}", seconds: i64, nanos in 0_u32..1_000_000_000) {
+    fn no_pattern_does_harm(
+        text in "[yMdHmsSZX'T:. \\\\\"é-]{0,40}",
+        seconds: i64,
+        nanos in 0_u32..1_000_000_000,
+    ) {
         if let Ok(format) = text.parse::<TimeFormat>() {
             let mut out = Vec::new();
             if format.write(EventTime { seconds, nanos }, &mut out).is_ok() {

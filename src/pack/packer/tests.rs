@@ -3,7 +3,7 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use crate::chunk::{Buffer, Chunk, SourceTag};
-use crate::meter::{Limits, UnknownFields};
+use crate::meter::{Guards, Limits, UnknownFields};
 use crate::position::{FileIdentity, FileMark};
 use crate::schema::Schema;
 use crate::telemetry::{MeterCounters, SourceCounters};
@@ -16,11 +16,15 @@ fn meter(limits: Limits, id: Option<&str>) -> Arc<Meter> {
         schema: Schema::documented(),
         event_id_field: id.map(Into::into),
         unknown_fields: UnknownFields::Keep,
+        guards: Guards::default(),
         limits,
         counters: MeterCounters::default(),
         backlog: tokio::sync::Notify::new(),
     })
 }
+
+/// 2026-11-21T06:14:11Z
+const NOW: Timestamp = Timestamp::from_millis(1_795_241_651_000);
 
 const WIDE: Limits = Limits {
     events_per_request_max: 1000,
@@ -74,7 +78,7 @@ fn unpack(batch: &PackedBatch) -> String {
 fn good_lines_become_an_array_and_bad_ones_dead_letters() -> Result<(), Error> {
     let meter = meter(WIDE, None);
     let lines = format!("{}\r\n\n{{\"Quantity\":1}}\n  {} \n", event(1), event(2));
-    let packed = Packer::new(2).pack(&group(&meter, &lines))?;
+    let packed = Packer::new(2).pack(&group(&meter, &lines), NOW)?;
     assert_eq!(packed.batches.len(), 1);
     let Some(batch) = packed.batches.first() else { return Ok(()) };
     assert_eq!(unpack(batch), format!("[{},{}]", event(1), event(2)));
@@ -101,7 +105,7 @@ fn a_tail_is_of_what_is_in_the_file_not_of_a_line_end_that_was_added() -> Result
     for slice in &mut group.slices {
         slice.end -= 1;
     }
-    let packed = Packer::new(2).pack(&group)?;
+    let packed = Packer::new(2).pack(&group, NOW)?;
     let cursor = packed.cursors.first().map(|(_, cursor)| (cursor.offset, cursor.tail));
     let length = event(1).len() as u64;
     assert_eq!(cursor, Some((100 + length, tail_of(event(1).as_bytes()))));
@@ -112,7 +116,7 @@ fn a_tail_is_of_what_is_in_the_file_not_of_a_line_end_that_was_added() -> Result
 fn ids_are_stamped_from_origin_and_offset_and_own_ones_stay() -> Result<(), Error> {
     let meter = meter(WIDE, Some("EventId"));
     let own = event(2).replace("{\"Cust", "{\"EventId\":\"own\",\"Cust");
-    let packed = Packer::new(2).pack(&group(&meter, &format!("{}\n{own}\n", event(1))))?;
+    let packed = Packer::new(2).pack(&group(&meter, &format!("{}\n{own}\n", event(1))), NOW)?;
     let batch = packed.batches.first();
     let stamped = event(1).replace("1}", "1,\"EventId\":\"0000000000000001-100\"}");
     assert_eq!(batch.map(unpack), Some(format!("[{stamped},{own}]")));
@@ -127,7 +131,7 @@ fn an_event_larger_than_a_request_is_a_dead_letter_and_its_neighbours_go_out() -
     let long = event(2).replace("\"C\"", &format!("\"{}\"", "C".repeat(300)));
     let limits = Limits { payload_bytes_max: 300, ..WIDE };
     let lines = format!("{}\n{long}\n{}\n", event(1), event(3));
-    let packed = Packer::new(2).pack(&group(&meter(limits, None), &lines))?;
+    let packed = Packer::new(2).pack(&group(&meter(limits, None), &lines), NOW)?;
     let bodies: Vec<String> = packed.batches.iter().map(unpack).collect();
     assert_eq!(bodies.concat().matches("CustomerId").count(), 2);
     let reasons: Vec<Reason> = packed.dead_letters.iter().map(|letter| letter.reason).collect();
@@ -146,7 +150,7 @@ fn what_does_not_compress_under_the_wire_limit_is_cut_in_parts() -> Result<(), E
         })
         .collect();
     let limits = Limits { compressed_bytes_max: 2000, ..WIDE };
-    let packed = Packer::new(2).pack(&group(&meter(limits, None), &lines))?;
+    let packed = Packer::new(2).pack(&group(&meter(limits, None), &lines), NOW)?;
     assert!(packed.batches.iter().all(|batch| batch.body.len() <= 2000));
     assert_eq!(packed.batches.iter().map(|batch| batch.events).sum::<u32>(), 64);
     let joined: Vec<String> = packed
@@ -174,10 +178,10 @@ proptest! {
             _ => event(u32::try_from(index).unwrap_or(0)) + "\n",
         }).collect();
         let group = group(&meter, &lines);
-        let packed = Packer::new(1).pack(&group);
+        let packed = Packer::new(1).pack(&group, NOW);
         prop_assert!(packed.is_ok());
         if let Ok(packed) = packed {
-            let again = Packer::new(1).pack(&group).map(|again| again.batches);
+            let again = Packer::new(1).pack(&group, NOW).map(|again| again.batches);
             prop_assert_eq!(again.ok(), Some(packed.batches.clone()));
             let events: u32 = packed.batches.iter().map(|batch| batch.events).sum();
             let tally = packed.tallies.first().map(|tally| tally.read - tally.ignored);
