@@ -6,14 +6,16 @@
 //! What a meter does not ask for is not looked at: times are read as instants only where an age is
 //! limited or a format set.
 
+mod faults;
 mod value;
 
 use std::sync::Arc;
 
+use self::faults::{invalid_utf8, key_at, no_four_bytes, no_object};
 use self::value::{typed, wrong_type};
 use super::datetime;
 use super::edits::Edits;
-use super::guards::{Window, four_byte_character, has_digits_within};
+use super::guards::{Window, has_digits_within};
 use super::json::{Fault, Scan, Text, duplicate, repeated_key};
 use crate::clock::Timestamp;
 use crate::dead_letter::Reason;
@@ -395,46 +397,6 @@ impl Known {
         let spelling = if plain { format!("\"{name}\":").into_bytes() } else { Vec::new() };
         Self { name, kind, format: None, spelling }
     }
-}
-
-#[cold]
-fn no_object(scan: &mut Scan<'_>) -> Fault {
-    let at = scan.at;
-    match scan.peek() {
-        b'[' | b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n' => {
-            // A line of plain text may begin like a value, too.
-            if let Err(fault) = scan.value(0, &mut Vec::new()) {
-                return fault;
-            }
-            Fault { reason: Reason::NotAnObject, at, what: "an event must be an object" }
-        }
-        _ => scan.syntax("an object was expected"),
-    }
-}
-
-#[cold]
-fn invalid_utf8(line: &[u8]) -> Fault {
-    let at = std::str::from_utf8(line).err().map_or(0, |error| error.valid_up_to());
-    Fault { reason: Reason::InvalidUtf8, at, what: "the bytes are not UTF-8" }
-}
-
-/// Both spellings: in UTF-8, and as a pair of surrogate escapes.
-fn no_four_bytes(scan: &Scan<'_>, line: &[u8]) -> Result<(), Fault> {
-    let raw = if scan.beyond_ascii { four_byte_character(line) } else { None };
-    match raw.or(scan.surrogates_at) {
-        Some(at) => {
-            let what = "a character beyond U+FFFF was found";
-            Err(Fault { reason: Reason::FourByteCharacter, at, what })
-        }
-        None => Ok(()),
-    }
-}
-
-/// The key whose inside begins at `at`.
-fn key_at(line: &[u8], at: usize) -> Option<String> {
-    let mut scan = Scan::new(line);
-    scan.at = at.checked_sub(1)?;
-    scan.string().ok().map(|key| key.decode(line))
 }
 
 #[cfg(test)]

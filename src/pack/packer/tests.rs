@@ -10,7 +10,11 @@ use crate::telemetry::{MeterCounters, SourceCounters};
 use proptest::prelude::*;
 
 fn meter(limits: Limits, id: Option<&str>) -> Arc<Meter> {
-    Arc::new(Meter {
+    Arc::new(bare_meter(limits, id))
+}
+
+fn bare_meter(limits: Limits, id: Option<&str>) -> Meter {
+    Meter {
         name: "m".into(),
         upload_url: String::new(),
         schema: Schema::documented(),
@@ -20,7 +24,7 @@ fn meter(limits: Limits, id: Option<&str>) -> Arc<Meter> {
         limits,
         counters: MeterCounters::default(),
         backlog: tokio::sync::Notify::new(),
-    })
+    }
 }
 
 /// 2026-11-21T06:14:11Z
@@ -159,6 +163,58 @@ fn what_does_not_compress_under_the_wire_limit_is_cut_in_parts() -> Result<(), E
         .map(|batch| unpack(batch).trim_matches(['[', ']']).to_owned())
         .collect();
     assert_eq!(joined.join(",") + "\n", lines.replace("}\n{", "},{"));
+    Ok(())
+}
+
+/// `meter` with its time in milliseconds and unknown fields dropped.
+fn formatted(limits: Limits) -> Arc<Meter> {
+    let mut fields = Schema::documented().fields().to_vec();
+    for field in fields.iter_mut().filter(|field| &*field.name == "UsageDate") {
+        field.format = "epoch_ms".parse().ok();
+    }
+    let mut meter = bare_meter(limits, Some("EventId"));
+    meter.schema = Schema::new(fields).unwrap_or(meter.schema);
+    meter.unknown_fields = UnknownFields::Drop;
+    meter.guards.event_age_max = Some(std::time::Duration::from_secs(86_400));
+    Arc::new(meter)
+}
+
+#[test]
+fn times_go_out_in_their_format_beside_dropped_fields_and_ids() -> Result<(), Error> {
+    let meter = formatted(WIDE);
+    let extra = event(2).replace("\"UsageDate", "\"x\":\"2026-11-21\",\"UsageDate");
+    let old = event(3).replace("2026-11-21", "2026-11-20");
+    let group = group(&meter, &format!("{}\n{extra}\n{old}\n", event(1)));
+    let packed = Packer::new(2).pack(&group, NOW)?;
+    let out = |quantity, id: usize| {
+        let time = event(quantity).replace("\"2026-11-21\"", "1795219200000");
+        time.replace('}', &format!(",\"EventId\":\"0000000000000001-{id}\"}}"))
+    };
+    let expected = format!("[{},{}]", out(1, 100), out(2, 101 + event(1).len()));
+    assert_eq!(packed.batches.first().map(unpack), Some(expected));
+    let letters: Vec<_> = packed
+        .dead_letters
+        .iter()
+        .map(|letter| (letter.reason, letter.field.as_deref(), letter.event.as_slice()))
+        .collect();
+    assert_eq!(letters, [(Reason::TooOld, Some("UsageDate"), old.as_bytes())]);
+    Ok(())
+}
+
+#[test]
+fn what_is_too_old_depends_on_the_instant_that_was_given_and_nothing_else() -> Result<(), Error> {
+    let meter = formatted(WIDE);
+    let group = group(&meter, &format!("{}\n", event(1)));
+    let mut packer = Packer::new(2);
+    let later = Timestamp::from_millis(NOW.as_millis() + 86_400_000);
+    let mut pack =
+        |now| packer.pack(&group, now).map(|packed| (packed.batches, packed.dead_letters));
+    let first = pack(NOW)?;
+    assert_eq!((first.0.len(), first.1.len()), (1, 0));
+    let aged = pack(later)?;
+    assert_eq!((aged.0.len(), aged.1.len()), (0, 1));
+    assert_eq!(pack(NOW)?, first);
+    assert_eq!(pack(later)?, aged);
     Ok(())
 }
 

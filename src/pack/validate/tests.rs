@@ -1,9 +1,11 @@
+mod guarded;
+
 use super::*;
 use crate::meter::Limits;
 use crate::schema::{Field, Schema};
 use proptest::prelude::*;
 
-pub(super) fn meter(schema: Schema, id: Option<&str>, unknown_fields: UnknownFields) -> Meter {
+fn meter(schema: Schema, id: Option<&str>, unknown_fields: UnknownFields) -> Meter {
     Meter {
         name: "m".into(),
         upload_url: String::new(),
