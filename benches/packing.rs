@@ -6,7 +6,10 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use meterd::body::ArrayWriter;
+use meterd::clock::Timestamp;
 use meterd::pack::packer::Packer;
+
+const NOW: Timestamp = Timestamp::from_millis(0);
 
 fn packing(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("packing");
@@ -15,7 +18,7 @@ fn packing(criterion: &mut Criterion) {
         let lines = support::group(&support::meter(field));
         let mut packer = Packer::new(support::LEVEL);
         group.bench_function(name, |bencher| {
-            bencher.iter(|| black_box(packer.pack(black_box(&lines))));
+            bencher.iter(|| black_box(packer.pack(black_box(&lines), NOW)));
         });
     }
     group.finish();

@@ -16,7 +16,10 @@ use meterd::store::{Settings, Store, Work};
 fn commits(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("store");
     let meter = support::meter(None);
-    let Ok(packed) = Packer::new(support::LEVEL).pack(&support::group(&meter)) else { return };
+    let Ok(packed) = Packer::new(support::LEVEL).pack(&support::group(&meter), Timestamp::now())
+    else {
+        return;
+    };
     let bytes: usize = packed.batches.iter().map(|batch| batch.body.len()).sum();
     for groups_per_commit in [1_usize, 4, 16] {
         let Ok(directory) = tempfile::tempdir() else { return };

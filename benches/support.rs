@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use meterd::chunk::{Buffer, CHUNK_BYTES, Chunk, Content, SourceTag, Stream};
 use meterd::group::{Group, Slice};
-use meterd::meter::{Limits, Meter, UnknownFields};
+use meterd::meter::{Guards, Limits, Meter, UnknownFields};
 use meterd::position::{Numbering, Origin};
 use meterd::schema::Schema;
 use meterd::telemetry::{MeterCounters, SourceCounters};
@@ -51,6 +51,7 @@ pub(crate) fn meter(event_id_field: Option<&str>) -> Arc<Meter> {
         schema: Schema::documented(),
         event_id_field: event_id_field.map(Into::into),
         unknown_fields: UnknownFields::Keep,
+        guards: Guards::default(),
         limits: Limits {
             events_per_request_max: 10_000,
             payload_bytes_max: 4_000_000,

@@ -24,8 +24,16 @@ pub enum Reason {
     MissingField,
     /// A field's value has another type than the meter's.
     WrongType,
-    /// A datetime field whose string is no time.
+    /// A datetime field whose value is no time, or one that the field's format cannot say.
     InvalidDateTime,
+    /// The event's time is longer ago than the meter accepts.
+    TooOld,
+    /// The event's time is further ahead than the meter accepts.
+    TooNew,
+    /// A number with more digits than the meter keeps.
+    NumberOutOfRange,
+    /// A character beyond U+FFFF, where those are refused.
+    FourByteCharacter,
     /// A field that the schema does not list, where that is refused.
     UnknownField,
     /// An event that alone is larger than a request may be.
@@ -35,7 +43,7 @@ pub enum Reason {
 }
 
 /// Every reason, for tables and metrics.
-pub const REASONS: [Reason; 13] = [
+pub const REASONS: [Reason; 17] = [
     Reason::LineTooLong,
     Reason::PartialLine,
     Reason::InvalidJson,
@@ -46,6 +54,10 @@ pub const REASONS: [Reason; 13] = [
     Reason::MissingField,
     Reason::WrongType,
     Reason::InvalidDateTime,
+    Reason::TooOld,
+    Reason::TooNew,
+    Reason::NumberOutOfRange,
+    Reason::FourByteCharacter,
     Reason::UnknownField,
     Reason::EventTooLarge,
     Reason::Refused,
@@ -65,6 +77,10 @@ impl Reason {
             Self::MissingField => "missing_field",
             Self::WrongType => "wrong_type",
             Self::InvalidDateTime => "invalid_datetime",
+            Self::TooOld => "too_old",
+            Self::TooNew => "too_new",
+            Self::NumberOutOfRange => "number_out_of_range",
+            Self::FourByteCharacter => "four_byte_character",
             Self::UnknownField => "unknown_field",
             Self::EventTooLarge => "event_too_large",
             Self::Refused => "refused",

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::agent::{self, Source};
 use crate::delivery::{self, Credentials};
-use crate::meter::{Limits, Meter, UnknownFields};
+use crate::meter::{Guards, Limits, Meter, UnknownFields};
 use crate::schema::Schema;
 use crate::simulator::{self, Fault, Simulator, Stats};
 use crate::store::tallies::Status;
@@ -194,6 +194,7 @@ fn agent_settings(directory: &Path, base_url: &str) -> agent::Settings {
         schema: Schema::documented(),
         event_id_field: Some("EventId".into()),
         unknown_fields: UnknownFields::Keep,
+        guards: Guards::default(),
         limits,
         counters: MeterCounters::default(),
         backlog: tokio::sync::Notify::new(),

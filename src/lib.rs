@@ -24,7 +24,8 @@
 //! The [`agent`] wires the stages, starts the last one first, and ends them by closing the input
 //! of the first: [`stop`] is heard by sources alone. [`config`] makes its settings of what an
 //! operator typed, and [`cli`] is the program. [`simulator`] is a Mediation on loopback, which
-//! [`demo`] and the tests deliver to. [`clock`], [`units`] and [`telemetry`] are used everywhere.
+//! [`demo`] and the tests deliver to. [`clock`], [`time_format`], [`units`] and [`telemetry`] are
+//! used everywhere.
 //!
 //! Imports go in one direction: types, then stores, then stages, then the agent, then the
 //! commands. Stages do not know each other. `tests/structure.rs` holds the rules.
@@ -52,4 +53,5 @@ pub mod source;
 pub mod stop;
 pub mod store;
 pub mod telemetry;
+pub mod time_format;
 pub mod units;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -19,6 +20,45 @@ pub enum UnknownFields {
     Drop,
     /// The event becomes a dead letter.
     Reject,
+}
+
+/// What happens to events with characters beyond U+FFFF, which take four bytes in UTF-8.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FourByteCharacters {
+    /// They go out as they came.
+    #[default]
+    Keep,
+    /// The event becomes a dead letter.
+    Reject,
+}
+
+/// How many digits a number of the schema may have, zeros at its ends not counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Digits {
+    /// Before the decimal point.
+    pub integer_max: u32,
+    /// Behind it.
+    pub fraction_max: u32,
+}
+
+impl Default for Digits {
+    /// What Zuora documents for the quantity of a usage record: 13 and 9.
+    fn default() -> Self {
+        Self { integer_max: 13, fraction_max: 9 }
+    }
+}
+
+/// What an event of the right shape may be refused for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Guards {
+    /// How long ago the event's time may be.
+    pub event_age_max: Option<Duration>,
+    /// How far ahead the event's time may be.
+    pub event_ahead_max: Option<Duration>,
+    /// For fields of type number and integer.
+    pub digits: Digits,
+    /// Anywhere in the event.
+    pub four_byte_characters: FourByteCharacters,
 }
 
 /// What one request may hold.
@@ -78,6 +118,8 @@ pub struct Meter {
     pub event_id_field: Option<Arc<str>>,
     /// What happens to fields outside the schema.
     pub unknown_fields: UnknownFields,
+    /// What else an event may be refused for.
+    pub guards: Guards,
     /// What one request may hold.
     pub limits: Limits,
     /// What the far end was found to take, below its documented limit.

@@ -1,12 +1,14 @@
 //! Turns lines into request bodies.
 //!
 //! [`batcher`] cuts the chunks of each meter into groups that fit one request; [`packer`], a
-//! pure function, makes a gzipped JSON array and dead letters of a group. [`run`] is one of N
+//! pure function of a group and an instant, makes a gzipped JSON array and dead letters of a group. [`run`] is one of N
 //! equal workers between the two channels.
 
 pub mod batcher;
 pub mod datetime;
+pub mod edits;
 pub mod event_id;
+pub mod guards;
 pub mod json;
 pub mod packer;
 pub mod text;
@@ -17,6 +19,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::body;
+use crate::clock::Timestamp;
 use crate::group::{Group, PackedGroup};
 
 /// The settings of batching and packing.
@@ -39,7 +42,7 @@ pub fn run(
 ) -> Result<(), body::Error> {
     let mut worker = packer::Packer::new(compression_level);
     for group in groups {
-        let commit = worker.pack(&group)?;
+        let commit = worker.pack(&group, Timestamp::now())?;
         // The lines are not needed any more: their buffers go back to the pool before the commit.
         drop(group);
         if packed.send(commit).is_err() {

@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use crate::time_format::TimeFormat;
+
 /// The type of a field, as the meter's event definition names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -45,6 +47,14 @@ pub struct Field {
     pub kind: FieldType,
     /// Whether an event without it is refused.
     pub required: bool,
+    /// How its times go out; none: as they came. For datetime fields only.
+    pub format: Option<TimeFormat>,
+}
+
+impl Field {
+    fn is_time(&self) -> bool {
+        self.kind == FieldType::DateTime
+    }
 }
 
 /// The most fields that a schema may hold: one bit of a `u64` each, and one for the event id.
@@ -95,7 +105,8 @@ impl Schema {
     /// The four fields that Mediation documents for a streaming event, all required:
     /// `CustomerId`, `UsageIdentifier`, `UsageDate` and `Quantity`.
     pub fn documented() -> Self {
-        let field = |name: &str, kind| Field { name: name.into(), kind, required: true };
+        let field =
+            |name: &str, kind| Field { name: name.into(), kind, required: true, format: None };
         let fields = vec![
             field("CustomerId", FieldType::String),
             field("UsageIdentifier", FieldType::String),
@@ -111,6 +122,14 @@ impl Schema {
         &self.fields
     }
 
+    /// The index of the field that says when the event happened: the first datetime field that is
+    /// required, else the first one.
+    pub fn event_time(&self) -> Option<usize> {
+        let times = || self.fields.iter().enumerate().filter(|(_, field)| field.is_time());
+        let first = times().find(|(_, field)| field.required).or_else(|| times().next());
+        first.map(|(index, _)| index)
+    }
+
     /// Bit `i` is set when field `i` is required.
     pub const fn required(&self) -> u64 {
         self.required
@@ -122,7 +141,7 @@ mod tests {
     use super::*;
 
     fn field(name: &str, required: bool) -> Field {
-        Field { name: name.into(), kind: FieldType::String, required }
+        Field { name: name.into(), kind: FieldType::String, required, format: None }
     }
 
     #[test]
@@ -135,6 +154,17 @@ mod tests {
     fn a_name_listed_twice_is_refused() {
         let refused = Schema::new(vec![field("a", true), field("a", false)]);
         assert_eq!(refused, Err(Error::Repeated("a".into())));
+    }
+
+    #[test]
+    fn the_event_time_is_the_first_required_datetime_or_the_first() {
+        let time = |name, required| Field { kind: FieldType::DateTime, ..field(name, required) };
+        let check = |fields: Vec<Field>, expected| {
+            assert_eq!(Schema::new(fields).map(|schema| schema.event_time()), Ok(expected));
+        };
+        check(vec![field("a", true)], None);
+        check(vec![field("a", true), time("b", false), time("c", false)], Some(1));
+        check(vec![field("a", true), time("b", false), time("c", true), time("d", true)], Some(2));
     }
 
     #[test]

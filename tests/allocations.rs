@@ -2,22 +2,42 @@
 //! as often.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use meterd::chunk::{Buffer, Chunk, Content, SourceTag, Stream};
+use meterd::clock::Timestamp;
 use meterd::group::{Group, Slice};
-use meterd::meter::{Limits, Meter, UnknownFields};
+use meterd::meter::{FourByteCharacters, Guards, Limits, Meter, UnknownFields};
 use meterd::pack::packer::Packer;
 use meterd::position::{Numbering, Origin};
-use meterd::schema::Schema;
+use meterd::schema::{FieldType, Schema};
 use meterd::telemetry::{MeterCounters, SourceCounters};
 
-fn group(events: u32, event_id_field: Option<&str>) -> Group {
+const NOW: Timestamp = Timestamp::from_millis(1_795_241_651_000);
+
+/// The documented fields, with the time in `format` when there is one.
+fn schema(format: Option<&str>) -> Schema {
+    let mut fields = Schema::documented().fields().to_vec();
+    for field in fields.iter_mut().filter(|field| field.kind == FieldType::DateTime) {
+        field.format = format.and_then(|format| format.parse().ok());
+        assert_eq!(field.format.is_some(), format.is_some());
+    }
+    Schema::new(fields).unwrap_or_else(|_| Schema::documented())
+}
+
+fn group(events: u32, event_id_field: Option<&str>, format: Option<&str>) -> Group {
     let meter = Arc::new(Meter {
         name: "m".into(),
         upload_url: String::new(),
-        schema: Schema::documented(),
+        schema: schema(format),
         event_id_field: event_id_field.map(Into::into),
         unknown_fields: UnknownFields::Keep,
+        guards: Guards {
+            event_age_max: Some(Duration::from_secs(86_400)),
+            event_ahead_max: Some(Duration::from_secs(60)),
+            four_byte_characters: FourByteCharacters::Reject,
+            ..Guards::default()
+        },
         limits: Limits {
             events_per_request_max: 100_000,
             payload_bytes_max: 100_000_000,
@@ -58,19 +78,25 @@ fn group(events: u32, event_id_field: Option<&str>) -> Group {
 
 #[test]
 fn packing_ten_times_the_events_allocates_as_often() {
-    for field in [None, Some("EventId")] {
-        let (few, many) = (group(1000, field), group(10_000, field));
+    let pattern = Some("yyyy-MM-dd'T'HH:mm:ss.SSSX");
+    for (field, format) in [
+        (None, None),
+        (Some("EventId"), None),
+        (None, Some("epoch_ms")),
+        (Some("EventId"), pattern),
+    ] {
+        let (few, many) = (group(1000, field, format), group(10_000, field, format));
         let mut packer = Packer::new(2);
         // The first pass grows the buffers that are used again.
-        assert!(packer.pack(&many).is_ok());
+        assert!(packer.pack(&many, NOW).is_ok());
         let count = |packer: &mut Packer, group: &Group| {
             let info = allocation_counter::measure(|| {
-                let packed = packer.pack(group);
+                let packed = packer.pack(group, NOW);
                 assert!(packed.is_ok_and(|packed| packed.dead_letters.is_empty()));
             });
             info.count_total
         };
         let (few, many) = (count(&mut packer, &few), count(&mut packer, &many));
-        assert_eq!(few, many, "{field:?}");
+        assert_eq!(few, many, "{field:?} {format:?}");
     }
 }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
 
 /// What crosses between the stages. `mediation` reads answers, `telemetry` counts.
-const TYPES: [&str; 13] = [
+const TYPES: [&str; 14] = [
     "body",
     "chunk",
     "clock",
@@ -24,6 +24,7 @@ const TYPES: [&str; 13] = [
     "settlement",
     "stop",
     "telemetry",
+    "time_format",
     "units",
 ];
 

@@ -6,7 +6,7 @@ use crossbeam_channel::{Sender, unbounded};
 
 use super::*;
 use crate::group::{PackedBatch, SourceTally};
-use crate::meter::{Limits, Meter, UnknownFields};
+use crate::meter::{Guards, Limits, Meter, UnknownFields};
 use crate::schema::Schema;
 use crate::settlement::BatchId;
 use crate::store::Settings;
@@ -22,6 +22,7 @@ fn group(number: u64, body: usize) -> PackedGroup {
         schema: Schema::documented(),
         event_id_field: None,
         unknown_fields: UnknownFields::Keep,
+        guards: Guards::default(),
         limits: Limits {
             events_per_request_max: 10,
             payload_bytes_max: 1000,

@@ -55,12 +55,14 @@ pub struct Scan<'l> {
     pub at: usize,
     /// Whether bytes outside ASCII may have been passed.
     pub beyond_ascii: bool,
+    /// Where a pair of surrogate escapes was passed last.
+    pub surrogates_at: Option<usize>,
 }
 
 impl<'l> Scan<'l> {
     /// At the beginning of `line`.
     pub fn new(line: &'l [u8]) -> Self {
-        Self { line, at: 0, beyond_ascii: false }
+        Self { line, at: 0, beyond_ascii: false, surrogates_at: None }
     }
 
     /// The next byte; 0, which is never right outside a string, at the end.
@@ -109,8 +111,11 @@ impl<'l> Scan<'l> {
                     return Ok(Text { start, end: stop.at, escaped });
                 }
                 Some(b'\\') => {
-                    let (_, next) = text::escape(self.line, stop.at)
+                    let (character, next) = text::escape(self.line, stop.at)
                         .ok_or_else(|| self.syntax("a valid escape was expected"))?;
+                    if character > '\u{ffff}' {
+                        self.surrogates_at = Some(stop.at);
+                    }
                     escaped = true;
                     from = next;
                 }

@@ -1,7 +1,7 @@
 //! A pure function from a group of lines to what its commit writes.
 //!
 //! Every line of the group becomes an event in a body or a dead letter; blank lines are counted
-//! as ignored. The same group gives the same bytes.
+//! as ignored. The same group at the same instant gives the same bytes.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use super::event_id::{Stamp, event_id};
 use super::validate::{Checked, Refusal, Validator};
 use crate::body::{ArrayWriter, Body, Error};
 use crate::chunk::{Content, LineFault, Stream};
+use crate::clock::Timestamp;
 use crate::dead_letter::{DeadLetter, Reason};
 use crate::group::{Group, PackedBatch, PackedGroup, Slice, SourceTally};
 use crate::meter::Meter;
@@ -70,11 +71,12 @@ impl Packer {
         Self { array: ArrayWriter::new(level), ends: Ends::default(), validators: HashMap::new() }
     }
 
-    /// Packs `group`.
-    pub fn pack(&mut self, group: &Group) -> Result<PackedGroup, Error> {
+    /// Packs `group`; the ages of its events are measured at `now`.
+    pub fn pack(&mut self, group: &Group, now: Timestamp) -> Result<PackedGroup, Error> {
         let meter = &group.meter;
         let mut validator =
             self.validators.remove(&meter.name).unwrap_or_else(|| Validator::new(meter));
+        validator.set_now(now);
         let mut events_max = meter.limits.events_per_request_max.max(1);
         let outcome = loop {
             // How well events compress is known afterwards: what is too large for the wire is
@@ -228,17 +230,17 @@ impl Line<'_> {
     /// Appends the event as it goes out.
     #[inline]
     fn write(&self, out: &mut Vec<u8>, checked: Checked, validator: &Validator) {
+        let edits = validator.edits();
         if checked.drops_members {
             out.push(b'{');
             for (index, &(start, end)) in validator.kept().iter().enumerate() {
                 if index > 0 {
                     out.push(b',');
                 }
-                out.extend_from_slice(self.bytes.get(start..end).unwrap_or_default());
+                edits.copy(self.bytes, (start, end), out);
             }
         } else {
-            let open = self.bytes.get(checked.start..checked.close);
-            out.extend_from_slice(open.unwrap_or_default());
+            edits.copy(self.bytes, (checked.start, checked.close), out);
         }
         match (self.stamp, checked.id) {
             (Some(stamp), None) => stamp.write(out, checked.has_members, self.position),

@@ -2,14 +2,26 @@
 //!
 //! Producers write their fields in one order for ever, so each event is read with the order of
 //! the one before it as a guess: a key that stands where it stood is compared, not searched.
+//!
+//! What a meter does not ask for is not looked at: times are read as instants only where an age is
+//! limited or a format set.
+
+mod faults;
+mod value;
 
 use std::sync::Arc;
 
-use super::datetime::is_datetime;
+use self::faults::{invalid_utf8, key_at, no_four_bytes, no_object};
+use self::value::{typed, wrong_type};
+use super::datetime;
+use super::edits::Edits;
+use super::guards::{Window, has_digits_within};
 use super::json::{Fault, Scan, Text, duplicate, repeated_key};
+use crate::clock::Timestamp;
 use crate::dead_letter::Reason;
-use crate::meter::{Meter, UnknownFields};
-use crate::schema::FieldType;
+use crate::meter::{FourByteCharacters, Guards, Meter, UnknownFields};
+use crate::schema::{Field, FieldType};
+use crate::time_format::TimeFormat;
 
 /// Stands in the guessed order for a key outside the schema.
 const UNKNOWN: u8 = u8::MAX;
@@ -47,6 +59,8 @@ pub struct Checked {
 struct Known {
     name: Arc<str>,
     kind: FieldType,
+    /// How its times go out, unless as they came.
+    format: Option<TimeFormat>,
     /// `"name":`, or nothing when the name is not written like that.
     spelling: Vec<u8>,
 }
@@ -58,10 +72,18 @@ pub struct Validator {
     required: u64,
     id: Option<usize>,
     unknown_fields: UnknownFields,
+    guards: Guards,
+    /// The field whose time is the event's.
+    event_time: Option<usize>,
+    /// Bit `i`: the instant of known field `i` is needed.
+    instants: u64,
+    /// The times that events may have; none until an instant was set.
+    window: Option<Window>,
     order: Vec<u8>,
     unknown_keys: Vec<Text>,
     nested_keys: Vec<Text>,
     kept: Vec<(usize, usize)>,
+    edits: Edits,
 }
 
 /// What was seen of the members of one event. Bit `i` stands for known field `i`.
@@ -76,12 +98,7 @@ struct Seen {
 impl Validator {
     /// Compiles what `meter` asks of its events.
     pub fn new(meter: &Meter) -> Self {
-        let mut known: Vec<Known> = meter
-            .schema
-            .fields()
-            .iter()
-            .map(|field| Known::new(Arc::clone(&field.name), field.kind))
-            .collect();
+        let mut known: Vec<Known> = meter.schema.fields().iter().map(Known::of).collect();
         let mut required = meter.schema.required();
         let id = meter.event_id_field.as_ref().map(|name| {
             let listed = known.iter().position(|field| field.name == *name);
@@ -94,22 +111,42 @@ impl Validator {
             // What is missing is stamped.
             required &= !(1 << index);
         }
+        let Guards { event_age_max, event_ahead_max, .. } = meter.guards;
+        let has_window = event_age_max.is_some() || event_ahead_max.is_some();
+        let event_time = meter.schema.event_time().filter(|_| has_window);
+        let formats = known.iter().enumerate().filter(|(_, field)| field.format.is_some());
+        let instants = formats.map(|(index, _)| index).chain(event_time);
         Self {
+            instants: instants.fold(0, |bits, index| bits | 1 << index),
             known,
             required,
             id,
             unknown_fields: meter.unknown_fields,
+            guards: meter.guards,
+            event_time,
+            window: None,
             order: Vec::new(),
             unknown_keys: Vec::new(),
             nested_keys: Vec::new(),
             kept: Vec::new(),
+            edits: Edits::default(),
         }
+    }
+
+    /// Ages are measured at `now` from here on; before the first call they are not judged.
+    pub fn set_now(&mut self, now: Timestamp) {
+        self.window = self.event_time.map(|_| Window::new(self.guards, now));
     }
 
     /// The members that stay of an event whose [`Checked::drops_members`] is set: their first
     /// byte and the byte behind their last.
     pub fn kept(&self) -> &[(usize, usize)] {
         &self.kept
+    }
+
+    /// Which values of the event that was checked last go out in other bytes.
+    pub fn edits(&self) -> &Edits {
+        &self.edits
     }
 
     /// Checks one line, which may end with `\n` or `\r\n`.
@@ -124,6 +161,7 @@ impl Validator {
         self.unknown_keys.clear();
         self.nested_keys.clear();
         self.kept.clear();
+        self.edits.clear();
         scan.skip_space();
         let start = scan.at;
         if scan.peek() != b'{' {
@@ -144,6 +182,9 @@ impl Validator {
         }
         if scan.beyond_ascii && std::str::from_utf8(line).is_err() {
             return Err((invalid_utf8(line), None));
+        }
+        if self.guards.four_byte_characters == FourByteCharacters::Reject {
+            no_four_bytes(scan, line).map_err(|fault| (fault, None))?;
         }
         self.complete(line, &seen)?;
         let drops_members =
@@ -245,6 +286,15 @@ impl Validator {
         let kind = self.known.get(index).map_or(FieldType::Any, |field| field.kind);
         typed(scan, line, kind, &mut self.nested_keys).map_err(|fault| (fault, Some(index)))?;
         seen.values |= bit;
+        if matches!(kind, FieldType::Number | FieldType::Integer) {
+            let number = line.get(at..scan.at).unwrap_or_default();
+            if !has_digits_within(number, self.guards.digits) {
+                let what = "a number with too many digits was found";
+                return Err((Fault { reason: Reason::NumberOutOfRange, at, what }, Some(index)));
+            }
+        } else if self.instants & bit != 0 {
+            self.time(line, (at, scan.at), index).map_err(|fault| (fault, Some(index)))?;
+        }
         if is_id {
             if !matches!(line.get(at), Some(b'"' | b'-' | b'0'..=b'9')) {
                 let what = "an event id must be a string or a number";
@@ -253,6 +303,26 @@ impl Validator {
             seen.id = Some((at, scan.at));
         }
         Ok(())
+    }
+
+    /// Judges the time that stands at `place` of the line, and notes how it goes out.
+    fn time(&mut self, line: &[u8], place: (usize, usize), index: usize) -> Result<(), Fault> {
+        let (at, end) = place;
+        let fault = |reason, what| Fault { reason, at, what };
+        let Some(time) = datetime::instant(line.get(at..end).unwrap_or_default()) else {
+            let what = "the number is no time in seconds or milliseconds since 1970";
+            return Err(fault(Reason::InvalidDateTime, what));
+        };
+        if self.event_time == Some(index)
+            && let Some(reason) = self.window.and_then(|window| window.judge(time))
+        {
+            return Err(fault(reason, "the time is too far from now"));
+        }
+        let Some(format) = self.known.get(index).and_then(|field| field.format.as_ref()) else {
+            return Ok(());
+        };
+        let written = self.edits.replace(place, |out| format.write(time, out));
+        written.map_err(|misfit| fault(Reason::InvalidDateTime, misfit.what()))
     }
 
     /// What can only be said once the whole event was read.
@@ -296,6 +366,17 @@ impl Validator {
             (Reason::WrongType, Some(known)) if known.kind != FieldType::Any => {
                 format!("byte {}: a {} was expected, {}", fault.at, known.kind.name(), fault.what)
             }
+            (reason @ (Reason::TooOld | Reason::TooNew), _) => {
+                let words = self.window.map(|window| window.describe(reason));
+                format!("byte {}: {}", fault.at, words.as_deref().unwrap_or(fault.what))
+            }
+            (Reason::NumberOutOfRange, _) => {
+                let digits = self.guards.digits;
+                format!(
+                    "byte {}: more than {} digits before or {} behind the decimal point",
+                    fault.at, digits.integer_max, digits.fraction_max
+                )
+            }
             _ => format!("byte {}: {}", fault.at, fault.what),
         };
         Refusal { reason: fault.reason, field, detail }
@@ -306,96 +387,16 @@ impl Validator {
 type Found = (Fault, Option<usize>);
 
 impl Known {
+    fn of(field: &Field) -> Self {
+        Self { format: field.format.clone(), ..Self::new(Arc::clone(&field.name), field.kind) }
+    }
+
     fn new(name: Arc<str>, kind: FieldType) -> Self {
         let plain =
             name.bytes().all(|byte| (0x20..0x7f).contains(&byte) && !b"\"\\".contains(&byte));
         let spelling = if plain { format!("\"{name}\":").into_bytes() } else { Vec::new() };
-        Self { name, kind, spelling }
+        Self { name, kind, format: None, spelling }
     }
-}
-
-#[inline]
-fn typed(
-    scan: &mut Scan<'_>,
-    line: &[u8],
-    kind: FieldType,
-    keys: &mut Vec<Text>,
-) -> Result<(), Fault> {
-    let at = scan.at;
-    match (kind, scan.peek()) {
-        (FieldType::String, b'"') => scan.string().map(|_| ()),
-        (FieldType::Number, b'-' | b'0'..=b'9') => scan.number().map(|_| ()),
-        (FieldType::Integer | FieldType::DateTime, b'-' | b'0'..=b'9') => {
-            if scan.number()? {
-                return Ok(());
-            }
-            Err(wrong_type(at, "a number with a fraction or an exponent was found"))
-        }
-        (FieldType::DateTime, b'"') => {
-            let text = scan.string()?;
-            if is_datetime(text.inside(line)) {
-                return Ok(());
-            }
-            let what = "a time such as 2026-11-21T06:14:11Z was expected";
-            Err(Fault { reason: Reason::InvalidDateTime, at, what })
-        }
-        (FieldType::Boolean, b't' | b'f') => scan.word(),
-        (FieldType::Any, _) => scan.value(1, keys),
-        (_, found) => Err(mistyped(scan, keys, found, at)),
-    }
-}
-
-/// A value of another type; one that is no JSON at all is a mistake in the syntax.
-#[cold]
-fn mistyped(scan: &mut Scan<'_>, keys: &mut Vec<Text>, found: u8, at: usize) -> Fault {
-    if let Err(fault) = scan.value(1, keys) {
-        return fault;
-    }
-    let what = match found {
-        b'"' => "a string was found",
-        b'{' => "an object was found",
-        b'[' => "an array was found",
-        b't' | b'f' => "a boolean was found",
-        _ => "a number was found",
-    };
-    wrong_type(at, what)
-}
-
-#[cold]
-fn wrong_type(at: usize, what: &'static str) -> Fault {
-    Fault { reason: Reason::WrongType, at, what }
-}
-
-#[cold]
-fn no_object(scan: &mut Scan<'_>, line: &[u8]) -> Fault {
-    let at = scan.at;
-    match scan.peek() {
-        b'[' | b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n' => {
-            // A line of plain text may begin like a value, too.
-            if let Err(fault) = scan.value(0, &mut Vec::new()) {
-                return fault;
-            }
-            scan.skip_space();
-            if scan.at != line.len() {
-                return scan.syntax("something follows the value on its line");
-            }
-            Fault { reason: Reason::NotAnObject, at, what: "an event must be an object" }
-        }
-        _ => scan.syntax("an object was expected"),
-    }
-}
-
-#[cold]
-fn invalid_utf8(line: &[u8]) -> Fault {
-    let at = std::str::from_utf8(line).err().map_or(0, |error| error.valid_up_to());
-    Fault { reason: Reason::InvalidUtf8, at, what: "the bytes are not UTF-8" }
-}
-
-/// The key whose inside begins at `at`.
-fn key_at(line: &[u8], at: usize) -> Option<String> {
-    let mut scan = Scan::new(line);
-    scan.at = at.checked_sub(1)?;
-    scan.string().ok().map(|key| key.decode(line))
 }
 
 #[cfg(test)]

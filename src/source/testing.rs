@@ -8,7 +8,7 @@ use tokio::runtime::Runtime;
 use crate::chunk::{Chunk, Content, SourceTag};
 use crate::dead_letter::Reason;
 use crate::intake::{Outlet, intake};
-use crate::meter::{Limits, Meter, UnknownFields};
+use crate::meter::{Guards, Limits, Meter, UnknownFields};
 use crate::schema::Schema;
 use crate::source::Context;
 use crate::stop::Stopper;
@@ -43,6 +43,7 @@ pub(super) fn tag() -> Arc<SourceTag> {
         schema: Schema::documented(),
         event_id_field: None,
         unknown_fields: UnknownFields::Keep,
+        guards: Guards::default(),
         limits: Limits {
             events_per_request_max: 1000,
             payload_bytes_max: 1 << 20,

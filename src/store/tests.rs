@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::dead_letter::{DeadLetter, Reason};
 use crate::group::{PackedBatch, SourceTally};
-use crate::meter::{Limits, Meter, UnknownFields};
+use crate::meter::{Guards, Limits, Meter, UnknownFields};
 use crate::position::{BytesHash, FileIdentity, FileMark, Origin};
 use crate::schema::Schema;
 use crate::settlement::{BatchId, LaneState};
@@ -32,6 +32,7 @@ fn meter(name: &str) -> Arc<Meter> {
         schema: Schema::documented(),
         event_id_field: None,
         unknown_fields: UnknownFields::Keep,
+        guards: Guards::default(),
         limits: Limits {
             events_per_request_max: 10,
             payload_bytes_max: 1000,

@@ -31,6 +31,7 @@ fn bad_lines() -> Vec<Row> {
         (with("\"C-00000\"", "5"), "wrong_type", Some("CustomerId")),
         (with("\"Quantity\":0.00", "\"Quantity\":\"0\""), "wrong_type", Some("Quantity")),
         (with("2026-11-21T", "tomorrow "), "invalid_datetime", Some("UsageDate")),
+        (with("\"Quantity\":0.00", "\"Quantity\":1e400"), "number_out_of_range", Some("Quantity")),
         (with("}", ",\"Other\":1}"), "unknown_field", Some("Other")),
     ]
 }

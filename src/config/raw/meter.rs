@@ -3,8 +3,13 @@
 use std::path::PathBuf;
 
 use super::super::reader::Reader;
-use crate::meter::UnknownFields;
+use super::{DAY, SECOND};
+use crate::meter::{Digits, FourByteCharacters, Guards, UnknownFields};
 use crate::schema::FieldType;
+use crate::time_format::TimeFormat;
+
+/// Digits on one side of the decimal point that may be asked for.
+const DIGITS_MAX: u64 = 40;
 
 /// `[meters.NAME]`.
 #[derive(Debug)]
@@ -16,6 +21,7 @@ pub(in super::super) struct Meter {
     pub(in super::super) upload_url: Option<String>,
     pub(in super::super) event_id_field: Option<String>,
     pub(in super::super) unknown_fields: UnknownFields,
+    pub(in super::super) guards: Guards,
     pub(in super::super) schema: Schema,
 }
 
@@ -36,12 +42,11 @@ pub(in super::super) struct Field {
     pub(in super::super) name: String,
     pub(in super::super) kind: FieldType,
     pub(in super::super) required: bool,
+    pub(in super::super) format: Option<TimeFormat>,
 }
 
 impl Meter {
     pub(super) fn read(name: String, reader: Reader<'_>) -> Self {
-        reader.unsupported("event_age_max", "the key to be left out");
-        reader.unsupported("event_ahead_max", "the key to be left out");
         // Both are for the meter APIs. They are checked here and not used by delivery.
         reader.integer("id", 1..=u64::MAX);
         reader.text("version");
@@ -66,10 +71,33 @@ impl Meter {
             upload_url: reader.text("upload_url"),
             event_id_field: reader.text_that("event_id_field", field_name),
             unknown_fields: reader.choice("unknown_fields", &unknown_fields).unwrap_or_default(),
+            guards: guards(&reader),
             schema: Schema::read(reader.section("schema")),
         };
         reader.finish();
         meter
+    }
+}
+
+fn guards(reader: &Reader<'_>) -> Guards {
+    let four_byte_characters =
+        [("keep", FourByteCharacters::Keep), ("reject", FourByteCharacters::Reject)];
+    let period = |key| reader.duration(key, SECOND..=DAY * 36_500);
+    let digits = |key, default| {
+        let digits = reader.integer(key, 0..=DIGITS_MAX);
+        digits.and_then(|digits| u32::try_from(digits).ok()).unwrap_or(default)
+    };
+    let Digits { integer_max, fraction_max } = Digits::default();
+    Guards {
+        event_age_max: period("event_age_max"),
+        event_ahead_max: period("event_ahead_max"),
+        digits: Digits {
+            integer_max: digits("integer_digits_max", integer_max),
+            fraction_max: digits("fraction_digits_max", fraction_max),
+        },
+        four_byte_characters: reader
+            .choice("four_byte_characters", &four_byte_characters)
+            .unwrap_or_default(),
     }
 }
 
@@ -101,7 +129,6 @@ impl Schema {
 
 impl Field {
     fn read(reader: Reader<'_>) -> Option<Self> {
-        reader.unsupported("format", "the key to be left out: times go out as they came");
         let types = [
             FieldType::String,
             FieldType::Number,
@@ -122,8 +149,22 @@ impl Field {
         let name = reader.text_that("name", field_name);
         let kind = reader.choice("type", &types);
         let required = reader.boolean("required").unwrap_or(false);
+        let format = Self::format(&reader, kind);
         reader.finish();
-        Some(Self { name: name?, kind: kind?, required })
+        Some(Self { name: name?, kind: kind?, required, format })
+    }
+
+    fn format(reader: &Reader<'_>, kind: Option<FieldType>) -> Option<TimeFormat> {
+        let compile = |text: &str| text.parse::<TimeFormat>().map_err(|error| error.to_string());
+        let text = reader.text_that("format", |text| compile(text).map(|_| ()))?;
+        if let Some(kind) = kind.filter(|kind| *kind != FieldType::DateTime) {
+            reader.notes().problem(
+                reader.key("format"),
+                format!("a format of a field of type {}", kind.name()),
+                "the key to be left out: formats are for fields of type datetime",
+            );
+        }
+        compile(&text).ok()
     }
 }
 

@@ -35,11 +35,11 @@ pub(super) fn fields(text: &str, mut warn: impl FnMut(String)) -> Result<Vec<Fie
             FieldType::Any
         });
         let required = required.remove(name.as_str());
-        fields.push((order, Field { name: name.as_str().into(), kind, required }));
+        fields.push((order, Field { name: name.as_str().into(), kind, required, format: None }));
     }
     for name in required {
         warn(format!("field {name:?} is required and has no type: any value is accepted"));
-        let field = Field { name: name.into(), kind: FieldType::Any, required: true };
+        let field = Field { name: name.into(), kind: FieldType::Any, required: true, format: None };
         fields.push((u64::MAX, field));
     }
     // Stable: without an order they stay sorted by name.

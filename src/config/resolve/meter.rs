@@ -8,7 +8,7 @@ use url::Url;
 use super::super::problem::{Notes, quoted};
 use super::super::raw;
 use super::{Surroundings, endpoint, export, file};
-use crate::meter::{Limits, Meter};
+use crate::meter::{Guards, Limits, Meter};
 use crate::schema::{Field, FieldType, Schema};
 use crate::telemetry::MeterCounters;
 
@@ -40,15 +40,16 @@ pub(super) fn resolve(
     if let Some(id) = &typed.event_id_field {
         check_event_id_field(key, id, &schema, notes);
     }
+    check_event_time(key, &typed.guards, &schema, notes);
     Arc::new(Meter {
         name: typed.name.as_str().into(),
         upload_url: upload_url.unwrap_or_default(),
         schema,
         event_id_field: typed.event_id_field.as_deref().map(Arc::from),
         unknown_fields: typed.unknown_fields,
+        guards: typed.guards,
         limits,
         counters: MeterCounters::default(),
-
         backlog: tokio::sync::Notify::new(),
 
         learned_limit: <_>::default(),
@@ -88,6 +89,7 @@ fn listed(fields: &[raw::Field]) -> Vec<Field> {
         name: field.name.as_str().into(),
         kind: field.kind,
         required: field.required,
+        format: field.format.clone(),
     };
     fields.iter().map(field).collect()
 }
@@ -99,6 +101,22 @@ fn check_event_id_field(key: &str, name: &str, schema: &Schema, notes: &Notes) {
     if !matches!(kind, FieldType::String | FieldType::Any) {
         let found = format!("{}, a field of type {}", quoted(name), kind.name());
         notes.problem(format!("{key}.event_id_field"), found, "a field of type string");
+    }
+}
+
+/// Without a time in it, the age of an event cannot be limited.
+fn check_event_time(key: &str, guards: &Guards, schema: &Schema, notes: &Notes) {
+    let limits =
+        [("event_age_max", guards.event_age_max), ("event_ahead_max", guards.event_ahead_max)];
+    for (name, _) in limits.into_iter().filter(|(_, limit)| limit.is_some()) {
+        if schema.event_time().is_none() {
+            let found = "a limit for times, and a schema without a field of type datetime";
+            notes.problem(
+                format!("{key}.{name}"),
+                found,
+                "such a field, or the key to be left out",
+            );
+        }
     }
 }
 

@@ -293,25 +293,9 @@ fn what_this_version_does_not_do_is_told_as_such() {
         &[&format!("admin: {found} the section to be left out")],
     );
     check(
-        "#meter",
-        "event_age_max = \"35d\"\nevent_ahead_max = \"5m\"",
-        &[
-            &format!("meters.m.event_age_max: {found} the key to be left out"),
-            &format!("meters.m.event_ahead_max: {found} the key to be left out"),
-        ],
-    );
-    check(
         "fields = [{name=\"a\",type=\"string\"}]",
         "from = \"export\"",
         &[&format!("meters.m.schema.from: {found} file, with the path of the exported meter")],
-    );
-    check(
-        "type=\"string\"",
-        "type=\"string\",format=\"yyyy\"",
-        &[&format!(
-            "meters.m.schema.fields[0].format: {found} the key to be left out: times go out as they \
-         came"
-        )],
     );
     check(
         "#file",
@@ -319,6 +303,45 @@ fn what_this_version_does_not_do_is_told_as_such() {
         &[&format!(
             "sources.a.format: {found} the key to be left out: every line is an event in JSON"
         )],
+    );
+}
+
+#[test]
+fn limits_and_formats_that_cannot_be_are_told() {
+    check(
+        "#meter",
+        "event_age_max = \"35\"\ninteger_digits_max = 41\nfour_byte_characters = \"drop\"",
+        &[
+            "meters.m.event_age_max: found \"35\", expected a duration with its unit, such as 500ms, \
+         2s or 15m",
+            "meters.m.four_byte_characters: found \"drop\", expected one of \"keep\", \"reject\"",
+            "meters.m.integer_digits_max: found 41, expected a whole number from 0 to 40",
+        ],
+    );
+    check(
+        "#meter",
+        "event_ahead_max = \"5m\"",
+        &[
+            "meters.m.event_ahead_max: found a limit for times, and a schema without a field of type \
+         datetime, expected such a field, or the key to be left out",
+        ],
+    );
+    check(
+        "type=\"string\"",
+        "type=\"datetime\",format=\"YYYY-MM-dd\"",
+        &[
+            "meters.m.schema.fields[0].format: found \"YYYY-MM-dd\", expected epoch_ms, epoch_s, or a \
+         pattern of yyyy, MM, dd, HH, mm, ss, SSS, Z, X, XX, XXX and text in single quotes, where \
+         \"YYYY\" is none of them",
+        ],
+    );
+    check(
+        "type=\"string\"",
+        "type=\"string\",format=\"epoch_ms\"",
+        &[
+            "meters.m.schema.fields[0].format: found a format of a field of type string, expected the \
+         key to be left out: formats are for fields of type datetime",
+        ],
     );
 }
 

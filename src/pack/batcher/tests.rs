@@ -2,7 +2,7 @@ use super::*;
 use crate::chunk::{Buffer, LineFault, SourceTag, Stream};
 use crate::dead_letter::Reason;
 use crate::intake::{Intake, intake};
-use crate::meter::{Limits, UnknownFields};
+use crate::meter::{Guards, Limits, UnknownFields};
 use crate::position::Origin;
 use crate::schema::Schema;
 use crate::telemetry::{MeterCounters, SourceCounters};
@@ -21,6 +21,7 @@ fn stream(name: &str, events: u32, bytes: usize) -> Arc<Stream> {
         schema: Schema::documented(),
         event_id_field: None,
         unknown_fields: UnknownFields::Keep,
+        guards: Guards::default(),
         limits,
         counters: MeterCounters::default(),
         backlog: tokio::sync::Notify::new(),

@@ -3,25 +3,33 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use crate::chunk::{Buffer, Chunk, SourceTag};
-use crate::meter::{Limits, UnknownFields};
+use crate::meter::{Guards, Limits, UnknownFields};
 use crate::position::{BytesHash, FileIdentity, FileMark, TAIL_BYTES_MAX};
 use crate::schema::Schema;
 use crate::telemetry::{MeterCounters, SourceCounters};
 use proptest::prelude::*;
 
 fn meter(limits: Limits, id: Option<&str>) -> Arc<Meter> {
-    Arc::new(Meter {
+    Arc::new(bare_meter(limits, id))
+}
+
+fn bare_meter(limits: Limits, id: Option<&str>) -> Meter {
+    Meter {
         name: "m".into(),
         upload_url: String::new(),
         schema: Schema::documented(),
         event_id_field: id.map(Into::into),
         unknown_fields: UnknownFields::Keep,
+        guards: Guards::default(),
         limits,
         counters: MeterCounters::default(),
         backlog: tokio::sync::Notify::new(),
         learned_limit: <_>::default(),
-    })
+    }
 }
+
+/// 2026-11-21T06:14:11Z
+const NOW: Timestamp = Timestamp::from_millis(1_795_241_651_000);
 
 const WIDE: Limits = Limits {
     events_per_request_max: 1000,
@@ -80,7 +88,7 @@ fn unpack(batch: &PackedBatch) -> String {
 fn good_lines_become_an_array_and_bad_ones_dead_letters() -> Result<(), Error> {
     let meter = meter(WIDE, None);
     let lines = format!("{}\r\n\n{{\"Quantity\":1}}\n  {} \n", event(1), event(2));
-    let packed = Packer::new(2).pack(&group(&meter, &lines))?;
+    let packed = Packer::new(2).pack(&group(&meter, &lines), NOW)?;
     assert_eq!(packed.batches.len(), 1);
     let Some(batch) = packed.batches.first() else { return Ok(()) };
     assert_eq!(unpack(batch), format!("[{},{}]", event(1), event(2)));
@@ -107,7 +115,7 @@ fn a_tail_is_of_what_is_in_the_file_not_of_a_line_end_that_was_added() -> Result
     for slice in &mut group.slices {
         slice.end -= 1;
     }
-    let packed = Packer::new(2).pack(&group)?;
+    let packed = Packer::new(2).pack(&group, NOW)?;
     let cursor = packed.cursors.first().map(|(_, cursor)| (cursor.offset, cursor.tail));
     let length = event(1).len() as u64;
     assert_eq!(cursor, Some((100 + length, tail_of(&event(1)))));
@@ -118,7 +126,7 @@ fn a_tail_is_of_what_is_in_the_file_not_of_a_line_end_that_was_added() -> Result
 fn ids_are_stamped_from_origin_and_offset_and_own_ones_stay() -> Result<(), Error> {
     let meter = meter(WIDE, Some("EventId"));
     let own = event(2).replace("{\"Cust", "{\"EventId\":\"own\",\"Cust");
-    let packed = Packer::new(2).pack(&group(&meter, &format!("{}\n{own}\n", event(1))))?;
+    let packed = Packer::new(2).pack(&group(&meter, &format!("{}\n{own}\n", event(1))), NOW)?;
     let batch = packed.batches.first();
     let stamped = event(1).replace("1}", "1,\"EventId\":\"0000000000000001-100\"}");
     assert_eq!(batch.map(unpack), Some(format!("[{stamped},{own}]")));
@@ -133,7 +141,7 @@ fn an_event_larger_than_a_request_is_a_dead_letter_and_its_neighbours_go_out() -
     let long = event(2).replace("\"C\"", &format!("\"{}\"", "C".repeat(300)));
     let limits = Limits { payload_bytes_max: 300, ..WIDE };
     let lines = format!("{}\n{long}\n{}\n", event(1), event(3));
-    let packed = Packer::new(2).pack(&group(&meter(limits, None), &lines))?;
+    let packed = Packer::new(2).pack(&group(&meter(limits, None), &lines), NOW)?;
     let bodies: Vec<String> = packed.batches.iter().map(unpack).collect();
     assert_eq!(bodies.concat().matches("CustomerId").count(), 2);
     let reasons: Vec<Reason> = packed.dead_letters.iter().map(|letter| letter.reason).collect();
@@ -152,7 +160,7 @@ fn what_does_not_compress_under_the_wire_limit_is_cut_in_parts() -> Result<(), E
         })
         .collect();
     let limits = Limits { compressed_bytes_max: 2000, ..WIDE };
-    let packed = Packer::new(2).pack(&group(&meter(limits, None), &lines))?;
+    let packed = Packer::new(2).pack(&group(&meter(limits, None), &lines), NOW)?;
     assert!(packed.batches.iter().all(|batch| batch.body.len() <= 2000));
     assert_eq!(packed.batches.iter().map(|batch| batch.events).sum::<u32>(), 64);
     let joined: Vec<String> = packed
@@ -161,6 +169,58 @@ fn what_does_not_compress_under_the_wire_limit_is_cut_in_parts() -> Result<(), E
         .map(|batch| unpack(batch).trim_matches(['[', ']']).to_owned())
         .collect();
     assert_eq!(joined.join(",") + "\n", lines.replace("}\n{", "},{"));
+    Ok(())
+}
+
+/// `meter` with its time in milliseconds and unknown fields dropped.
+fn formatted(limits: Limits) -> Arc<Meter> {
+    let mut fields = Schema::documented().fields().to_vec();
+    for field in fields.iter_mut().filter(|field| &*field.name == "UsageDate") {
+        field.format = "epoch_ms".parse().ok();
+    }
+    let mut meter = bare_meter(limits, Some("EventId"));
+    meter.schema = Schema::new(fields).unwrap_or(meter.schema);
+    meter.unknown_fields = UnknownFields::Drop;
+    meter.guards.event_age_max = Some(std::time::Duration::from_secs(86_400));
+    Arc::new(meter)
+}
+
+#[test]
+fn times_go_out_in_their_format_beside_dropped_fields_and_ids() -> Result<(), Error> {
+    let meter = formatted(WIDE);
+    let extra = event(2).replace("\"UsageDate", "\"x\":\"2026-11-21\",\"UsageDate");
+    let old = event(3).replace("2026-11-21", "2026-11-20");
+    let group = group(&meter, &format!("{}\n{extra}\n{old}\n", event(1)));
+    let packed = Packer::new(2).pack(&group, NOW)?;
+    let out = |quantity, id: usize| {
+        let time = event(quantity).replace("\"2026-11-21\"", "1795219200000");
+        time.replace('}', &format!(",\"EventId\":\"0000000000000001-{id}\"}}"))
+    };
+    let expected = format!("[{},{}]", out(1, 100), out(2, 101 + event(1).len()));
+    assert_eq!(packed.batches.first().map(unpack), Some(expected));
+    let letters: Vec<_> = packed
+        .dead_letters
+        .iter()
+        .map(|letter| (letter.reason, letter.field.as_deref(), letter.event.as_slice()))
+        .collect();
+    assert_eq!(letters, [(Reason::TooOld, Some("UsageDate"), old.as_bytes())]);
+    Ok(())
+}
+
+#[test]
+fn what_is_too_old_depends_on_the_instant_that_was_given_and_nothing_else() -> Result<(), Error> {
+    let meter = formatted(WIDE);
+    let group = group(&meter, &format!("{}\n", event(1)));
+    let mut packer = Packer::new(2);
+    let later = Timestamp::from_millis(NOW.as_millis() + 86_400_000);
+    let mut pack =
+        |now| packer.pack(&group, now).map(|packed| (packed.batches, packed.dead_letters));
+    let first = pack(NOW)?;
+    assert_eq!((first.0.len(), first.1.len()), (1, 0));
+    let aged = pack(later)?;
+    assert_eq!((aged.0.len(), aged.1.len()), (0, 1));
+    assert_eq!(pack(NOW)?, first);
+    assert_eq!(pack(later)?, aged);
     Ok(())
 }
 
@@ -180,10 +240,10 @@ proptest! {
             _ => event(u32::try_from(index).unwrap_or(0)) + "\n",
         }).collect();
         let group = group(&meter, &lines);
-        let packed = Packer::new(1).pack(&group);
+        let packed = Packer::new(1).pack(&group, NOW);
         prop_assert!(packed.is_ok());
         if let Ok(packed) = packed {
-            let again = Packer::new(1).pack(&group).map(|again| again.batches);
+            let again = Packer::new(1).pack(&group, NOW).map(|again| again.batches);
             prop_assert_eq!(again.ok(), Some(packed.batches.clone()));
             let events: u32 = packed.batches.iter().map(|batch| batch.events).sum();
             let tally = packed.tallies.first().map(|tally| tally.read - tally.ignored);
