@@ -61,15 +61,7 @@ impl Window {
 
 /// Whether `number`, a number in JSON, has at most so many digits on both sides of its decimal
 /// point once its exponent is applied. Zeros at the ends do not count: `1.50e3` is 1500.
-#[inline]
 pub fn has_digits_within(number: &[u8], digits: Digits) -> bool {
-    if number.len() <= digits.integer_max as usize && number.iter().all(u8::is_ascii_digit) {
-        return true;
-    }
-    counted(number, digits)
-}
-
-fn counted(number: &[u8], digits: Digits) -> bool {
     let number = number.strip_prefix(b"-").unwrap_or(number);
     let (mantissa, exponent) = split_at_byte(number, |byte| matches!(byte, b'e' | b'E'));
     let (integer, fraction) = split_at_byte(mantissa, |byte| byte == b'.');

@@ -75,8 +75,8 @@ pub struct Validator {
     guards: Guards,
     /// The field whose time is the event's.
     event_time: Option<usize>,
-    /// Bit `i`: the instant of known field `i` is needed.
-    instants: u64,
+    /// Bit `i`: the digits or the instant of known field `i` matter.
+    guarded: u64,
     /// The times that events may have; none until an instant was set.
     window: Option<Window>,
     order: Vec<u8>,
@@ -114,10 +114,13 @@ impl Validator {
         let Guards { event_age_max, event_ahead_max, .. } = meter.guards;
         let has_window = event_age_max.is_some() || event_ahead_max.is_some();
         let event_time = meter.schema.event_time().filter(|_| has_window);
-        let formats = known.iter().enumerate().filter(|(_, field)| field.format.is_some());
-        let instants = formats.map(|(index, _)| index).chain(event_time);
+        let guarded = known.iter().enumerate().filter(|(index, field)| match field.kind {
+            FieldType::Number | FieldType::Integer => true,
+            FieldType::DateTime => field.format.is_some() || event_time == Some(*index),
+            _ => false,
+        });
         Self {
-            instants: instants.fold(0, |bits, index| bits | 1 << index),
+            guarded: guarded.fold(0, |bits, (index, _)| bits | 1 << index),
             known,
             required,
             id,
@@ -284,16 +287,15 @@ impl Validator {
             return Ok(());
         }
         let kind = self.known.get(index).map_or(FieldType::Any, |field| field.kind);
-        typed(scan, line, kind, &mut self.nested_keys).map_err(|fault| (fault, Some(index)))?;
+        let is_integer =
+            typed(scan, line, kind, &mut self.nested_keys).map_err(|fault| (fault, Some(index)))?;
         seen.values |= bit;
-        if matches!(kind, FieldType::Number | FieldType::Integer) {
-            let number = line.get(at..scan.at).unwrap_or_default();
-            if !has_digits_within(number, self.guards.digits) {
-                let what = "a number with too many digits was found";
-                return Err((Fault { reason: Reason::NumberOutOfRange, at, what }, Some(index)));
+        if self.guarded & bit != 0 {
+            // Most numbers are short and whole: their length says that they have few digits.
+            let is_short = scan.at - at <= self.guards.digits.integer_max as usize;
+            if !(is_integer && is_short) || kind == FieldType::DateTime {
+                self.guard(line, (at, scan.at), index).map_err(|fault| (fault, Some(index)))?;
             }
-        } else if self.instants & bit != 0 {
-            self.time(line, (at, scan.at), index).map_err(|fault| (fault, Some(index)))?;
         }
         if is_id {
             if !matches!(line.get(at), Some(b'"' | b'-' | b'0'..=b'9')) {
@@ -303,6 +305,21 @@ impl Validator {
             seen.id = Some((at, scan.at));
         }
         Ok(())
+    }
+
+    /// Judges a value of a field that has a guard or a format.
+    #[inline(never)]
+    fn guard(&mut self, line: &[u8], place: (usize, usize), index: usize) -> Result<(), Fault> {
+        let kind = self.known.get(index).map_or(FieldType::Any, |field| field.kind);
+        if kind == FieldType::DateTime {
+            return self.time(line, place, index);
+        }
+        let (at, end) = place;
+        if has_digits_within(line.get(at..end).unwrap_or_default(), self.guards.digits) {
+            return Ok(());
+        }
+        let what = "a number with too many digits was found";
+        Err(Fault { reason: Reason::NumberOutOfRange, at, what })
     }
 
     /// Judges the time that stands at `place` of the line, and notes how it goes out.

@@ -67,6 +67,22 @@ fn the_event_id_is_all_that_is_added() -> Result {
 }
 
 #[test]
+fn times_go_out_in_the_format_of_their_field_and_all_else_as_it_came() -> Result {
+    let folder = Folder::new()?;
+    let server = RawServer::start(|_, _| Reply::success())?;
+    let meter = "event_age_max = \"36500d\"\nfour_byte_characters = \"reject\"\n\
+                 [[meters.m.schema.fields]]\nname = \"At\"\ntype = \"datetime\"\n\
+                 format = \"yyyy-MM-dd'T'HH:mm:ss.SSSX\"\n";
+    let config = Config { meter: meter.to_owned(), ..Config::new(&server.url(), STDIN) };
+    let came = "{ \"n\" : 1.10, \"At\" :\"2026-11-21T07:14:11+01:00\" ,\"t\":\"é\"}\n{\"At\":1795241651500}\n";
+    let request = single_request(&config, &folder, &server, came)?;
+    let expected = "[{ \"n\" : 1.10, \"At\" :\"2026-11-21T06:14:11.000Z\" ,\"t\":\"é\"},\
+                    {\"At\":\"2026-11-21T06:14:11.500Z\"}]";
+    assert_eq!(String::from_utf8(request.payload()?)?, expected);
+    Ok(())
+}
+
+#[test]
 fn an_event_keeps_the_id_that_it_has() -> Result {
     let folder = Folder::new()?;
     let server = RawServer::start(|_, _| Reply::success())?;
