@@ -7,10 +7,9 @@ use std::sync::Arc;
 
 use meterd::chunk::{Buffer, CHUNK_BYTES, Chunk, Content, SourceTag, Stream};
 use meterd::group::{Group, Slice};
-use meterd::meter::{Guards, Limits, Meter, UnknownFields};
+use meterd::meter::Meter;
 use meterd::position::{Numbering, Origin};
-use meterd::schema::Schema;
-use meterd::telemetry::{MeterCounters, SourceCounters};
+use meterd::telemetry::SourceCounters;
 
 /// Events in one request of a production tenant.
 pub(crate) const EVENTS_PER_REQUEST: usize = 10_000;
@@ -45,22 +44,8 @@ pub(crate) fn events(count: usize, seed: u64) -> Vec<u8> {
 
 /// A meter with production limits.
 pub(crate) fn meter(event_id_field: Option<&str>) -> Arc<Meter> {
-    Arc::new(Meter {
-        name: "bench".into(),
-        upload_url: String::new(),
-        schema: Schema::documented(),
-        event_id_field: event_id_field.map(Into::into),
-        unknown_fields: UnknownFields::Keep,
-        guards: Guards::default(),
-        limits: Limits {
-            events_per_request_max: 10_000,
-            payload_bytes_max: 4_000_000,
-            compressed_bytes_max: 4_000_000,
-        },
-        counters: MeterCounters::default(),
-        backlog: tokio::sync::Notify::new(),
-        learned_limit: <_>::default(),
-    })
+    let event_id_field = event_id_field.map(Into::into);
+    Arc::new(Meter { event_id_field, ..Meter::new("bench", String::new()) })
 }
 
 /// A stream of `meter`.

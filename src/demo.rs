@@ -15,11 +15,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::agent::{self, Source};
 use crate::delivery::{self, Credentials};
-use crate::meter::{Guards, Limits, Meter, UnknownFields};
-use crate::schema::Schema;
+use crate::meter::Meter;
 use crate::simulator::{self, Fault, Simulator, Stats};
 use crate::store::tallies::Status;
-use crate::telemetry::MeterCounters;
 use crate::{pack, source, store};
 use application::Application;
 
@@ -183,23 +181,9 @@ fn simulator_settings() -> Result<simulator::Settings, Error> {
 }
 
 fn agent_settings(directory: &Path, base_url: &str) -> agent::Settings {
-    let limits = Limits {
-        events_per_request_max: 10_000,
-        payload_bytes_max: 4_000_000,
-        compressed_bytes_max: 4_000_000,
-    };
-    let meter = Arc::new(Meter {
-        name: METER.into(),
-        upload_url: format!("{base_url}/meters/streaming/ingestion/{METER}"),
-        schema: Schema::documented(),
-        event_id_field: Some("EventId".into()),
-        unknown_fields: UnknownFields::Keep,
-        guards: Guards::default(),
-        limits,
-        counters: MeterCounters::default(),
-        backlog: tokio::sync::Notify::new(),
-        learned_limit: <_>::default(),
-    });
+    let upload_url = format!("{base_url}/meters/streaming/ingestion/{METER}");
+    let event_id_field = Some("EventId".into());
+    let meter = Arc::new(Meter { event_id_field, ..Meter::new(METER, upload_url) });
     let source =
         |name: &str, settings| Source { name: name.into(), meter: Arc::clone(&meter), settings };
     let file = source::file::Settings {

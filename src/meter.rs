@@ -105,6 +105,15 @@ impl LearnedLimit {
     }
 }
 
+impl Limits {
+    /// What Zuora documents for production tenants: 10,000 events and 4 MB in one request.
+    pub const PRODUCTION: Self = Self {
+        events_per_request_max: 10_000,
+        payload_bytes_max: 4_000_000,
+        compressed_bytes_max: 4_000_000,
+    };
+}
+
 /// A meter that events are read for. Shared by all stages.
 #[derive(Debug)]
 pub struct Meter {
@@ -128,4 +137,23 @@ pub struct Meter {
     pub counters: MeterCounters,
     /// Rings when a batch of it was committed, or when its lane may end.
     pub backlog: Notify,
+}
+
+impl Meter {
+    /// A meter as one is without further settings: the documented fields, the limits of
+    /// production, no event id.
+    pub fn new(name: &str, upload_url: String) -> Self {
+        Self {
+            name: name.into(),
+            upload_url,
+            schema: Schema::documented(),
+            event_id_field: None,
+            unknown_fields: UnknownFields::default(),
+            guards: Guards::default(),
+            limits: Limits::PRODUCTION,
+            learned_limit: LearnedLimit::default(),
+            counters: MeterCounters::default(),
+            backlog: Notify::new(),
+        }
+    }
 }

@@ -7,11 +7,11 @@ use std::time::Duration;
 use meterd::chunk::{Buffer, Chunk, Content, SourceTag, Stream};
 use meterd::clock::Timestamp;
 use meterd::group::{Group, Slice};
-use meterd::meter::{FourByteCharacters, Guards, Limits, Meter, UnknownFields};
+use meterd::meter::{FourByteCharacters, Guards, Limits, Meter};
 use meterd::pack::packer::Packer;
 use meterd::position::{Numbering, Origin};
 use meterd::schema::{FieldType, Schema};
-use meterd::telemetry::{MeterCounters, SourceCounters};
+use meterd::telemetry::SourceCounters;
 
 const NOW: Timestamp = Timestamp::from_millis(1_795_241_651_000);
 
@@ -27,11 +27,8 @@ fn schema(format: Option<&str>) -> Schema {
 
 fn group(events: u32, event_id_field: Option<&str>, format: Option<&str>) -> Group {
     let meter = Arc::new(Meter {
-        name: "m".into(),
-        upload_url: String::new(),
         schema: schema(format),
         event_id_field: event_id_field.map(Into::into),
-        unknown_fields: UnknownFields::Keep,
         guards: Guards {
             event_age_max: Some(Duration::from_secs(86_400)),
             event_ahead_max: Some(Duration::from_secs(60)),
@@ -43,9 +40,7 @@ fn group(events: u32, event_id_field: Option<&str>, format: Option<&str>) -> Gro
             payload_bytes_max: 100_000_000,
             compressed_bytes_max: 100_000_000,
         },
-        counters: MeterCounters::default(),
-        backlog: tokio::sync::Notify::new(),
-        learned_limit: <_>::default(),
+        ..Meter::new("m", String::new())
     });
     let counters = SourceCounters::default();
     let source = SourceTag { name: "s".into(), meter: Arc::clone(&meter), counters };

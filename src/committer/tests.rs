@@ -6,32 +6,15 @@ use crossbeam_channel::{Sender, unbounded};
 
 use super::*;
 use crate::group::{PackedBatch, SourceTally};
-use crate::meter::{Guards, Limits, Meter, UnknownFields};
-use crate::schema::Schema;
+use crate::meter::Meter;
 use crate::settlement::BatchId;
 use crate::store::Settings;
 use crate::store::reader::Reader;
-use crate::telemetry::MeterCounters;
 
 type TestResult = Result<(), Box<dyn std::error::Error>>;
 
 fn group(number: u64, body: usize) -> PackedGroup {
-    let meter = Meter {
-        name: "m".into(),
-        upload_url: String::new(),
-        schema: Schema::documented(),
-        event_id_field: None,
-        unknown_fields: UnknownFields::Keep,
-        guards: Guards::default(),
-        limits: Limits {
-            events_per_request_max: 10,
-            payload_bytes_max: 1000,
-            compressed_bytes_max: 1000,
-        },
-        counters: MeterCounters::default(),
-        backlog: tokio::sync::Notify::new(),
-        learned_limit: <_>::default(),
-    };
+    let meter = Meter::new("m", String::new());
     let batch = PackedBatch {
         body: Bytes::from(vec![1; body]),
         sha256: [0; 32],

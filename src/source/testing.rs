@@ -8,8 +8,7 @@ use tokio::runtime::Runtime;
 use crate::chunk::{Chunk, Content, SourceTag};
 use crate::dead_letter::Reason;
 use crate::intake::{Outlet, intake};
-use crate::meter::{Guards, Limits, Meter, UnknownFields};
-use crate::schema::Schema;
+use crate::meter::Meter;
 use crate::source::Context;
 use crate::stop::Stopper;
 
@@ -37,22 +36,7 @@ impl Bench {
 
 /// A source called `source`.
 pub(super) fn tag() -> Arc<SourceTag> {
-    let meter = Meter {
-        name: "meter".into(),
-        upload_url: String::new(),
-        schema: Schema::documented(),
-        event_id_field: None,
-        unknown_fields: UnknownFields::Keep,
-        guards: Guards::default(),
-        limits: Limits {
-            events_per_request_max: 1000,
-            payload_bytes_max: 1 << 20,
-            compressed_bytes_max: 1 << 20,
-        },
-        counters: <_>::default(),
-        backlog: <_>::default(),
-        learned_limit: <_>::default(),
-    };
+    let meter = Meter::new("meter", String::new());
     Arc::new(SourceTag { name: "source".into(), meter: Arc::new(meter), counters: <_>::default() })
 }
 

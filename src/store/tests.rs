@@ -6,12 +6,10 @@ use proptest::prelude::*;
 use super::*;
 use crate::dead_letter::{DeadLetter, Reason};
 use crate::group::{PackedBatch, SourceTally};
-use crate::meter::{Guards, Limits, Meter, UnknownFields};
+use crate::meter::Meter;
 use crate::position::{BytesHash, FileIdentity, FileMark, Origin};
-use crate::schema::Schema;
 use crate::settlement::{BatchId, LaneState};
 use crate::store::reader::Reader;
-use crate::telemetry::MeterCounters;
 
 type TestResult = Result<(), Box<dyn std::error::Error>>;
 
@@ -26,22 +24,7 @@ fn settings(directory: &Path) -> Settings {
 }
 
 fn meter(name: &str) -> Arc<Meter> {
-    Arc::new(Meter {
-        name: name.into(),
-        upload_url: String::new(),
-        schema: Schema::documented(),
-        event_id_field: None,
-        unknown_fields: UnknownFields::Keep,
-        guards: Guards::default(),
-        limits: Limits {
-            events_per_request_max: 10,
-            payload_bytes_max: 1000,
-            compressed_bytes_max: 1000,
-        },
-        counters: MeterCounters::default(),
-        backlog: tokio::sync::Notify::new(),
-        learned_limit: <_>::default(),
-    })
+    Arc::new(Meter::new(name, String::new()))
 }
 
 fn cursor(offset: u64) -> Cursor {

@@ -10,7 +10,6 @@ use super::super::raw;
 use super::{Surroundings, endpoint, export, file};
 use crate::meter::{Guards, Limits, Meter};
 use crate::schema::{Field, FieldType, Schema};
-use crate::telemetry::MeterCounters;
 
 /// An export holds one meter; this is far more than any.
 const EXPORT_BYTES_MAX: u64 = 16 << 20;
@@ -42,17 +41,12 @@ pub(super) fn resolve(
     }
     check_event_time(key, &typed.guards, &schema, notes);
     Arc::new(Meter {
-        name: typed.name.as_str().into(),
-        upload_url: upload_url.unwrap_or_default(),
         schema,
         event_id_field: typed.event_id_field.as_deref().map(Arc::from),
         unknown_fields: typed.unknown_fields,
         guards: typed.guards,
         limits,
-        counters: MeterCounters::default(),
-        backlog: tokio::sync::Notify::new(),
-
-        learned_limit: <_>::default(),
+        ..Meter::new(&typed.name, upload_url.unwrap_or_default())
     })
 }
 

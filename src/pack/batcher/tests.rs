@@ -2,10 +2,9 @@ use super::*;
 use crate::chunk::{Buffer, LineFault, SourceTag, Stream};
 use crate::dead_letter::Reason;
 use crate::intake::{Intake, intake};
-use crate::meter::{Guards, Limits, UnknownFields};
+use crate::meter::Limits;
 use crate::position::Origin;
-use crate::schema::Schema;
-use crate::telemetry::{MeterCounters, SourceCounters};
+use crate::telemetry::SourceCounters;
 use proptest::prelude::*;
 use tokio_util::sync::CancellationToken;
 
@@ -15,18 +14,7 @@ fn stream(name: &str, events: u32, bytes: usize) -> Arc<Stream> {
         payload_bytes_max: bytes,
         compressed_bytes_max: bytes,
     };
-    let meter = Meter {
-        name: name.into(),
-        upload_url: String::new(),
-        schema: Schema::documented(),
-        event_id_field: None,
-        unknown_fields: UnknownFields::Keep,
-        guards: Guards::default(),
-        limits,
-        counters: MeterCounters::default(),
-        backlog: tokio::sync::Notify::new(),
-        learned_limit: <_>::default(),
-    };
+    let meter = Meter { limits, ..Meter::new(name, String::new()) };
     let counters = SourceCounters::default();
     let source = SourceTag { name: name.into(), meter: Arc::new(meter), counters };
     Arc::new(Stream {

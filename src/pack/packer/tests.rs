@@ -3,10 +3,10 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use crate::chunk::{Buffer, Chunk, SourceTag};
-use crate::meter::{Guards, Limits, UnknownFields};
+use crate::meter::{Limits, UnknownFields};
 use crate::position::{BytesHash, FileIdentity, FileMark, TAIL_BYTES_MAX};
 use crate::schema::Schema;
-use crate::telemetry::{MeterCounters, SourceCounters};
+use crate::telemetry::SourceCounters;
 use proptest::prelude::*;
 
 fn meter(limits: Limits, id: Option<&str>) -> Arc<Meter> {
@@ -14,18 +14,7 @@ fn meter(limits: Limits, id: Option<&str>) -> Arc<Meter> {
 }
 
 fn bare_meter(limits: Limits, id: Option<&str>) -> Meter {
-    Meter {
-        name: "m".into(),
-        upload_url: String::new(),
-        schema: Schema::documented(),
-        event_id_field: id.map(Into::into),
-        unknown_fields: UnknownFields::Keep,
-        guards: Guards::default(),
-        limits,
-        counters: MeterCounters::default(),
-        backlog: tokio::sync::Notify::new(),
-        learned_limit: <_>::default(),
-    }
+    Meter { event_id_field: id.map(Into::into), limits, ..Meter::new("m", String::new()) }
 }
 
 /// 2026-11-21T06:14:11Z

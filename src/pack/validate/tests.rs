@@ -1,27 +1,12 @@
 mod guarded;
 
 use super::*;
-use crate::meter::Limits;
 use crate::schema::{Field, Schema};
 use proptest::prelude::*;
 
 fn meter(schema: Schema, id: Option<&str>, unknown_fields: UnknownFields) -> Meter {
-    Meter {
-        name: "m".into(),
-        upload_url: String::new(),
-        schema,
-        event_id_field: id.map(Into::into),
-        unknown_fields,
-        guards: Guards::default(),
-        limits: Limits {
-            events_per_request_max: 10,
-            payload_bytes_max: 1000,
-            compressed_bytes_max: 1000,
-        },
-        counters: crate::telemetry::MeterCounters::default(),
-        backlog: tokio::sync::Notify::new(),
-        learned_limit: <_>::default(),
-    }
+    let event_id_field = id.map(Into::into);
+    Meter { schema, event_id_field, unknown_fields, ..Meter::new("m", String::new()) }
 }
 
 fn documented(id: Option<&str>) -> Validator {
