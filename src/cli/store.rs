@@ -30,7 +30,7 @@ impl StoreArguments {
             return Ok(Opened { reader: Reader::open(directory)?, bytes_max: None });
         }
         let environment = config::process_environment();
-        let loaded = config::load(LoadFor::Send, self.config.as_deref(), environment)?;
+        let loaded = config::load(LoadFor::Look, self.config.as_deref(), environment)?;
         let store = loaded.settings.store;
         Ok(Opened { reader: Reader::open(&store.directory)?, bytes_max: Some(store.bytes_max) })
     }

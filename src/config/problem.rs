@@ -21,6 +21,13 @@ pub struct Problem {
     pub expected: String,
 }
 
+impl Problem {
+    /// Whether it is about `section` or a key in it.
+    pub(super) fn is_in(&self, section: &str) -> bool {
+        self.key.split('.').next() == Some(section)
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}: found {}, expected {}", self.key, self.found, self.expected)

@@ -67,7 +67,7 @@ pub(super) fn resolve(raw: Raw, around: &Surroundings<'_>, notes: &Notes) -> age
             notes.problem("sources", "nothing", "at least one section [sources.NAME]");
         }
         LoadFor::Run => {}
-        LoadFor::Send => sources.clear(),
+        LoadFor::Send | LoadFor::Look => sources.clear(),
     }
     let state_dir = agent.state_dir.clone().unwrap_or_else(|| default_state_dir(around));
     agent::Settings {

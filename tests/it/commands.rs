@@ -89,3 +89,21 @@ fn a_store_that_is_not_there_is_named_and_not_made() -> Result {
     assert!(!folder.state().exists());
     Ok(())
 }
+
+#[test]
+fn who_looks_at_the_store_needs_no_secret() -> Result {
+    let folder = Folder::new()?;
+    let sim = Sim::start()?;
+    let config = Config::new(&sim.url(), STDIN);
+    folder.run_to_end(&config, lines(0..10).as_bytes())?;
+    // As it is for everybody but the service: the credential is there while it runs.
+    let auth = "client_id = \"id\"\nclient_secret_file = \"/nowhere/secret\"".to_owned();
+    folder.configure(&Config { auth, ..config.clone() })?;
+    assert_eq!(folder.counted("delivered")?, 10);
+    assert_eq!(folder.receipts()?.len(), 1);
+    // What says where the store is has to be right all the same.
+    folder.configure(&Config { agent: "state_dri = \"/x\"".to_owned(), ..config })?;
+    let output = folder.command(&["status"])?;
+    assert_eq!(output.status.code(), Some(78));
+    Ok(())
+}
