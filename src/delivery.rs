@@ -13,6 +13,7 @@ pub mod outcome;
 pub mod refusal;
 pub mod request;
 pub mod transport;
+pub mod window;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
 
 use super::Phase;
 use super::auth::{Auth, Token};
-use super::budget::Budget;
-use super::outcome::{Outcome, of_answer};
+use super::budget::{Budget, Load};
+use super::outcome::{Answer, Outcome, of_answer};
 use super::refusal;
 use super::transport::{Failure, Transport};
 use crate::clock::Timestamp;
@@ -183,6 +184,9 @@ impl Sender {
                 Err(Failure::Unanswered(reason.into()))
             }
         };
+        if let Some(load) = load(answer.as_ref()) {
+            self.budget.learn(load, Instant::now());
+        }
         drop(admission);
         let (outcome, status) = match answer {
             Ok(answer) => (of_answer(&answer, Timestamp::now()), Some(answer.status)),
@@ -208,6 +212,17 @@ impl Sender {
     pub fn note(&self, settlement: Settlement) {
         let (committed, _) = oneshot::channel();
         let _ = self.postings.send(Posting { settlement, committed });
+    }
+}
+
+/// What an answer says about the load of the far end. A request that could not be sent says
+/// nothing of it.
+fn load(answer: Result<&Answer, &Failure>) -> Option<Load> {
+    match answer {
+        Ok(Answer { status: 429, .. }) => Some(Load::RateLimited),
+        Ok(Answer { status: 503, .. }) | Err(Failure::Unanswered(_)) => Some(Load::Overload),
+        Ok(_) => Some(Load::Fine),
+        Err(Failure::NotSent(_)) => None,
     }
 }
 
