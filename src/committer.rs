@@ -25,6 +25,10 @@ const TRANSACTION_BYTES_MAX: usize = 8 << 20;
 /// Groups in one transaction.
 const TRANSACTION_GROUPS_MAX: usize = 256;
 
+/// From one commit to the next at least: under load, more groups and receipts share one sync. Who
+/// comes after a pause does not wait.
+const COMMIT_INTERVAL: Duration = Duration::from_millis(5);
+
 /// How often a full or failing store is tried again.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -65,6 +69,7 @@ pub fn run(store: &mut Store, inputs: Inputs) -> Result<(), Error> {
         next: 0,
         settled: Vec::new(),
         is_full: false,
+        committed_at: None,
         logged_at: None,
     };
     while committer.receive() {
@@ -87,6 +92,7 @@ struct Committer<'s> {
     next: u64,
     settled: Vec<Posting>,
     is_full: bool,
+    committed_at: Option<Instant>,
     logged_at: Option<Instant>,
 }
 
@@ -117,6 +123,10 @@ impl Committer<'_> {
                 Err(_) => self.postings = None,
             },
             recv(pause) -> _ => {}
+        }
+        let early = self.committed_at.map(|at| COMMIT_INTERVAL.saturating_sub(at.elapsed()));
+        if let Some(early) = early.filter(|early| !early.is_zero()) {
+            crossbeam_channel::after(early).recv().ok();
         }
         if let Some(packed) = &self.packed {
             self.early.extend(packed.try_iter().map(|group| (group.number, group)));
@@ -200,7 +210,10 @@ impl Committer<'_> {
             settled.iter().map(|posting| &posting.settlement).collect();
         loop {
             let work = Work { groups, settlements: &settlements, now: Timestamp::now() };
-            let Err(error) = self.store.commit(&work) else { return Ok(()) };
+            let Err(error) = self.store.commit(&work) else {
+                self.committed_at = Some(Instant::now());
+                return Ok(());
+            };
             if self.logged_at.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
                 tracing::error!(%error, "failed to commit, trying again");
                 self.logged_at = Some(Instant::now());

@@ -3,7 +3,7 @@
 //! A line ends with `\n`; a `\r` before it belongs to the line and stays. Nothing here reads,
 //! copies a line that is within the limit, or keeps more of one that is not than an excerpt.
 
-use memchr::{memchr, memchr_iter};
+use memchr::{memchr, memchr_iter, memrchr};
 
 use crate::chunk::LineFault;
 use crate::dead_letter::Reason;
@@ -33,6 +33,16 @@ pub enum Cut {
 /// Cuts as many lines off the start of `bytes` as there are within `line_bytes_max` bytes, line
 /// ends not counted.
 pub fn cut(bytes: &[u8], line_bytes_max: usize) -> Cut {
+    if bytes.len() <= line_bytes_max {
+        // No line in it can be too long: only the last end is looked for, and ends are counted.
+        return match memrchr(b'\n', bytes) {
+            Some(last) => {
+                let lines = memchr_iter(b'\n', bytes).count() as u64;
+                Cut::Lines { bytes: last + 1, lines }
+            }
+            None => Cut::Partial,
+        };
+    }
     let (mut start, mut lines) = (0, 0);
     for end in memchr_iter(b'\n', bytes) {
         if end - start > line_bytes_max {
