@@ -157,8 +157,10 @@ impl Committer<'_> {
     }
 
     fn tell_when_done(&mut self) {
+        // After a stop with a full store, groups behind those that were left to their files can
+        // still have come: without their predecessors they are never committed.
         if self.packed.is_none()
-            && self.early.is_empty()
+            && !self.early.contains_key(&self.next)
             && let Some(groups_done) = self.groups_done.take()
         {
             // Who does not listen any more is being stopped.

@@ -98,18 +98,25 @@ pub enum Phase {
     Abandon,
 }
 
+/// The HTTP client for `meters`. What can fail of delivery fails here, before anything is sent.
+pub fn connect(settings: &Settings, meters: &[Arc<Meter>]) -> Result<Transport, transport::Error> {
+    let is_remote = |url: &str| !url.starts_with("http://");
+    let has_tls = meters.iter().any(|meter| is_remote(&meter.upload_url))
+        || matches!(&settings.credentials,
+            Credentials::Client { token_url, .. } if is_remote(token_url));
+    Transport::new(settings, has_tls)
+}
+
 /// Starts a lane for each of `meters`; they end as `phase` says.
 pub fn start(
     settings: &Settings,
+    transport: Transport,
     meters: &[Arc<Meter>],
     reader: Reader,
     postings: &Sender<Posting>,
     phase: &watch::Receiver<Phase>,
-) -> Result<JoinSet<()>, transport::Error> {
-    let has_tls = meters.iter().any(|meter| !meter.upload_url.starts_with("http://"))
-        || matches!(&settings.credentials,
-            Credentials::Client { token_url, .. } if !token_url.starts_with("http://"));
-    let transport = Arc::new(Transport::new(settings, has_tls)?);
+) -> JoinSet<()> {
+    let transport = Arc::new(transport);
     let budget =
         Arc::new(Budget::new(settings.requests_per_minute, settings.requests_in_flight_max));
     let mut lanes = JoinSet::new();
@@ -130,5 +137,5 @@ pub fn start(
         );
         lanes.spawn(lane.run());
     }
-    Ok(lanes)
+    lanes
 }

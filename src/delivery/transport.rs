@@ -78,8 +78,9 @@ impl Transport {
             .pool_idle_timeout(IDLE_TIMEOUT)
             .user_agent(concat!("meterd/", env!("CARGO_PKG_VERSION")));
         if !has_tls {
-            // Nothing is to be verified, so the system's roots need not be there or read.
-            client = client.tls_certs_only([]);
+            // Everything stays on this machine: nothing is to be verified, so the system's roots need
+            // not be there, and no proxy of the environment may get to see it.
+            client = client.tls_certs_only([]).no_proxy();
         }
         if let Some(path) = &settings.ca_file {
             let roots = Certificate::from_pem_bundle(&read(path)?);
