@@ -66,3 +66,17 @@ fn a_hang_up_does_not_end_the_daemon() -> Result {
     agent.wait_success()?;
     sim.check_exactly_once(10)
 }
+
+/// A proxy in the environment was asked for loopback, too, and nothing was delivered.
+#[test]
+fn the_demo_adds_up_behind_a_proxy_that_is_not_there() -> Result {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_meterd"));
+    command.args(["demo", "--events", "2000"]);
+    for name in ["HTTP_PROXY", "http_proxy", "ALL_PROXY"] {
+        command.env(name, "http://127.0.0.1:9");
+    }
+    let output = command.stdin(std::process::Stdio::null()).output()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && text.contains("it adds up"), "{text}");
+    Ok(())
+}
