@@ -111,6 +111,8 @@ pub struct DeadLetter {
     pub detail: String,
     /// Mediation's code, of an event that Mediation refused.
     pub code: Option<String>,
+    /// The id that the event has or would have had: it has the same one when it is replayed.
+    pub event_id: Option<String>,
     /// The line as it came; of a line that is too long, its first bytes.
     pub event: Vec<u8>,
 }

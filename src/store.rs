@@ -24,6 +24,7 @@ use crate::dead_letter::DeadLetter;
 use crate::group::PackedGroup;
 use crate::position::Cursor;
 use crate::settlement::Settlement;
+use batches::{Retired, Tries};
 use lock::Lock;
 
 /// The name of the database in the state directory.
@@ -76,6 +77,14 @@ pub enum Error {
         path: PathBuf,
         /// What was found.
         found: String,
+    },
+    /// An earlier version wrote it.
+    #[error("store {path} has tables of version {version}: `meterd run` brings them up to date")]
+    Older {
+        /// The database.
+        path: PathBuf,
+        /// The version of its tables.
+        version: usize,
     },
     /// SQLite failed.
     #[error("store: {0}")]
@@ -167,7 +176,7 @@ impl Store {
                 cursors::upsert(&transaction, source, cursor, work.now)?;
             }
             for letter in &group.dead_letters {
-                dead_letters::insert(&transaction, letter, work.now)?;
+                dead_letters::insert(&transaction, letter, Tries::default(), work.now)?;
             }
             tallies::add_group(&transaction, group, work.now)?;
         }
@@ -266,9 +275,11 @@ fn settle(
         }
         Settlement::Refused { batch, letter, at } => {
             // Nothing to count when the dead letter is there already.
-            if let Some(source) = batches::retire(transaction, *batch)? {
+            if let Some(Retired { source, tries }) = batches::retire(transaction, *batch)? {
                 let letter = DeadLetter { source: source.into(), ..letter.clone() };
-                dead_letters::insert(transaction, &letter, *at)?;
+                // The request that it was refused with is not on record.
+                let tries = Tries { attempts: tries.attempts + 1, ..tries };
+                dead_letters::insert(transaction, &letter, tries, *at)?;
                 tallies::add_refused(transaction, &letter, *at)?;
             }
             Ok(())

@@ -74,7 +74,9 @@ impl From<store::Error> for Failure {
             store::Error::InUse { .. } => Self::IN_USE,
             store::Error::Directory { source, .. } => io_code(source, Self::CANNOT_CREATE),
             store::Error::Missing { .. } => Self::CANNOT_CREATE,
-            store::Error::NotUnderstood { .. } | store::Error::Sqlite(_) => Self::IO,
+            store::Error::NotUnderstood { .. }
+            | store::Error::Older { .. }
+            | store::Error::Sqlite(_) => Self::IO,
         };
         Self::of(code, &error)
     }

@@ -46,11 +46,12 @@ pub fn settlement(
         meter: Arc::clone(&meter.name),
         // Filled in from the batch, where it is stored.
         source: "".into(),
-        position: event.id.unwrap_or_else(|| parcel.head.track_id.clone()),
+        position: event.id.clone().unwrap_or_else(|| parcel.head.track_id.clone()),
         reason,
         field: None,
         detail: format!("Mediation: {words}"),
         code: words.code.clone(),
+        event_id: event.id,
         event: event.bytes,
     };
     Ok(Settlement::Refused { batch, letter, at: Timestamp::now() })

@@ -258,6 +258,7 @@ impl Line<'_> {
             field,
             detail,
             code: None,
+            event_id: Some(event_id(self.stream.origin, self.position)),
             event: event.strip_suffix(b"\r").unwrap_or(event).to_vec(),
         }
     }
@@ -333,6 +334,7 @@ fn faulty_line(slice: &Slice, fault: &LineFault) -> DeadLetter {
         field: None,
         detail: format!("{found}; it has {} bytes", fault.length),
         code: None,
+        event_id: Some(event_id(stream.origin, slice.first)),
         event: fault.excerpt.clone(),
     }
 }

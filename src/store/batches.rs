@@ -85,15 +85,37 @@ pub(super) fn split(
     Ok(())
 }
 
-/// Takes `batch` out; gives its source, or nothing when it is not there any more.
+/// What a retired batch leaves.
+pub(super) struct Retired {
+    /// The source of all its events; empty when there were several.
+    pub(super) source: String,
+    /// Its attempts.
+    pub(super) tries: Tries,
+}
+
+/// Requests that carried something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Tries {
+    /// All that are on record.
+    pub(super) attempts: u32,
+    /// Those whose outcome is not known.
+    pub(super) outcome_unknown: u32,
+}
+
+/// Takes `batch` out; gives what it leaves, or nothing when it is not there any more.
 pub(super) fn retire(
     transaction: &Transaction<'_>,
     batch: BatchId,
-) -> rusqlite::Result<Option<String>> {
+) -> rusqlite::Result<Option<Retired>> {
     transaction.prepare_cached("DELETE FROM bodies WHERE batch = ?1")?.execute([batch.0])?;
     transaction
-        .prepare_cached("DELETE FROM batches WHERE id = ?1 RETURNING source")?
-        .query_row([batch.0], |row| row.get(0))
+        .prepare_cached(
+            "DELETE FROM batches WHERE id = ?1 RETURNING source, attempts, outcome_unknown_attempts",
+        )?
+        .query_row([batch.0], |row| {
+            let tries = Tries { attempts: row.get(1)?, outcome_unknown: row.get(2)? };
+            Ok(Retired { source: row.get(0)?, tries })
+        })
         .optional()
 }
 

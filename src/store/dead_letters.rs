@@ -3,6 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use serde::Serialize;
 
+use super::batches::Tries;
 use crate::clock::Timestamp;
 use crate::dead_letter::DeadLetter;
 
@@ -35,10 +36,12 @@ pub struct StoredLetter {
 pub(super) fn insert(
     transaction: &Transaction<'_>,
     letter: &DeadLetter,
+    tries: Tries,
     now: Timestamp,
 ) -> rusqlite::Result<()> {
     let query = "INSERT INTO dead_letters (meter, source, position, reason, field, detail, code, \
-                 at, event) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+                 at, event, event_id, attempts, outcome_unknown_attempts) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
     transaction.prepare_cached(query)?.execute(params![
         &*letter.meter,
         &*letter.source,
@@ -49,6 +52,9 @@ pub(super) fn insert(
         letter.code,
         now.as_millis(),
         letter.event,
+        letter.event_id,
+        tries.attempts,
+        tries.outcome_unknown,
     ])?;
     Ok(())
 }

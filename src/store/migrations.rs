@@ -13,7 +13,8 @@ use super::Error;
 const APPLICATION_ID: i32 = 0x6d74_7264;
 
 /// The migrations in order. Never change one that was released: add another.
-const MIGRATIONS: [&str; 1] = [r"
+const MIGRATIONS: [&str; 2] = [
+    r"
 CREATE TABLE meta (
     key TEXT PRIMARY KEY,
     value
@@ -115,7 +116,45 @@ CREATE TABLE lanes (
 
 INSERT INTO meta VALUES ('store_id', lower(hex(randomblob(8))));
 INSERT INTO meta VALUES ('commits', 0);
-"];
+",
+    r"
+-- The id that the event has or would have had, so that it has the same one when it is replayed.
+ALTER TABLE dead_letters ADD COLUMN event_id TEXT;
+-- Requests that carried the event before Mediation refused it, and those of unknown outcome.
+ALTER TABLE dead_letters ADD COLUMN attempts INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE dead_letters ADD COLUMN outcome_unknown_attempts INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX dead_letters_by_meter ON dead_letters (meter, id);
+
+-- Dead letters that were put back: those that are left are dead_lettered - replayed - discarded.
+ALTER TABLE tallies ADD COLUMN replayed INTEGER NOT NULL DEFAULT 0;
+
+-- Dead letters that a person gave up, and why.
+CREATE TABLE discards (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    at INTEGER NOT NULL,
+    meter TEXT NOT NULL,
+    source TEXT NOT NULL,
+    letters INTEGER NOT NULL,
+    because TEXT NOT NULL
+);
+
+-- Of the attempts of unknown outcome, those that a person has looked at.
+ALTER TABLE batches ADD COLUMN decided_attempts INTEGER NOT NULL DEFAULT 0;
+
+-- Mediation said that it had the events already.
+ALTER TABLE receipts ADD COLUMN duplicate INTEGER NOT NULL DEFAULT 0;
+
+-- No request before this: what the server asked for holds across a restart.
+ALTER TABLE lanes ADD COLUMN not_before INTEGER NOT NULL DEFAULT 0;
+
+CREATE TABLE sources (
+    source TEXT PRIMARY KEY,
+    state TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    since INTEGER NOT NULL
+) WITHOUT ROWID;
+",
+];
 
 /// The version that this program writes.
 pub const VERSION: usize = MIGRATIONS.len();
@@ -190,4 +229,37 @@ pub(super) fn set_commits(connection: &Connection, commits: i64) -> rusqlite::Re
         .prepare_cached("UPDATE meta SET value = ?1 WHERE key = 'commits'")?
         .execute([commits])
         .map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_of_any_earlier_version_becomes_one_of_this() -> Result<(), Box<dyn std::error::Error>>
+    {
+        let path = Path::new("meterd.db");
+        let schema = |connection: &Connection| -> rusqlite::Result<Vec<String>> {
+            let query = "SELECT name || coalesce(sql, '') FROM sqlite_schema ORDER BY name";
+            connection.prepare(query)?.query_map([], |row| row.get(0))?.collect()
+        };
+        let fresh = Connection::open_in_memory()?;
+        run(&fresh, path)?;
+        for version in 1..VERSION {
+            let old = Connection::open_in_memory()?;
+            for migration in MIGRATIONS.iter().take(version) {
+                old.execute_batch(migration)?;
+            }
+            old.pragma_update(None, "application_id", APPLICATION_ID)?;
+            old.pragma_update(None, "user_version", i64::try_from(version)?)?;
+            assert_eq!(check(&old, path)?, version);
+            let id: String =
+                old.query_row("SELECT value FROM meta WHERE key = 'store_id'", [], |row| {
+                    row.get(0)
+                })?;
+            assert_eq!(run(&old, path)?, id);
+            assert_eq!(schema(&old)?, schema(&fresh)?);
+        }
+        Ok(())
+    }
 }

@@ -35,9 +35,11 @@ impl Reader {
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.pragma_update(None, "query_only", true)?;
         connection.pragma_update(None, "cache_size", -1024)?;
-        if migrations::check(&connection, &path)? == 0 {
+        match migrations::check(&connection, &path)? {
             // Its writer was cut off before it could make the tables.
-            return Err(Error::Missing { path });
+            0 => return Err(Error::Missing { path }),
+            migrations::VERSION => {}
+            version => return Err(Error::Older { path, version }),
         }
         Ok(Self { connection })
     }

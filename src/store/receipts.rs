@@ -47,7 +47,10 @@ pub(super) fn replace_batch(
     status: u16,
     at: Timestamp,
 ) -> rusqlite::Result<Option<u32>> {
-    let copy = "INSERT INTO receipts SELECT id, meter, track_id, events, payload_bytes, wire_bytes, \
+    let copy = "INSERT INTO receipts (batch, meter, track_id, events, payload_bytes, wire_bytes, \
+                sha256, first_event_id, last_event_id, attempts, outcome_unknown_attempts, \
+                created_at, delivered_at, status) \
+                SELECT id, meter, track_id, events, payload_bytes, wire_bytes, \
                 sha256, first_event_id, last_event_id, ?2, outcome_unknown_attempts, created_at, \
                 ?3, ?4 FROM batches WHERE id = ?1 RETURNING events";
     let events = transaction

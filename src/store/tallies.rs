@@ -141,7 +141,8 @@ pub(super) fn set_lane(
     reason: &str,
     at: Timestamp,
 ) -> rusqlite::Result<()> {
-    let query = "INSERT OR REPLACE INTO lanes VALUES (?1, ?2, ?3, ?4)";
+    let query =
+        "INSERT OR REPLACE INTO lanes (meter, state, reason, since) VALUES (?1, ?2, ?3, ?4)";
     transaction.prepare_cached(query)?.execute(params![
         meter,
         state.name(),

@@ -48,6 +48,7 @@ fn group(meter: &Arc<Meter>, events: u32, dead: u64, offset: u64) -> PackedGroup
         field: Some("Quantity".into()),
         detail: "byte 1: a number was expected, a string was found".into(),
         code: None,
+        event_id: Some("a-3".into()),
         event: b"{\xff}".to_vec(),
     };
     let batch = PackedBatch {
@@ -183,6 +184,7 @@ fn halves_and_dead_letters_take_the_place_of_a_batch_once() -> TestResult {
         field: None,
         detail: "Mediation: no".into(),
         code: Some("70000000".into()),
+        event_id: None,
         event: b"{}".to_vec(),
     };
     let refused = Settlement::Refused { batch: BatchId(3), letter, at: NOW };
@@ -288,7 +290,7 @@ fn a_store_that_is_not_understood_is_left_alone() -> TestResult {
     change("PRAGMA user_version = 99")?;
     assert!(matches!(Store::open(&settings, "a"), Err(Error::NotUnderstood { .. })));
     assert!(matches!(Reader::open(&settings.directory), Err(Error::NotUnderstood { .. })));
-    change("PRAGMA user_version = 1; PRAGMA application_id = 5")?;
+    change("PRAGMA user_version = 2; PRAGMA application_id = 5")?;
     assert!(matches!(Store::open(&settings, "a"), Err(Error::NotUnderstood { .. })));
     std::fs::write(
         settings.directory.join(FILE_NAME),
