@@ -13,6 +13,7 @@ pub mod outcome;
 pub mod refusal;
 pub mod request;
 pub mod transport;
+pub mod watch;
 pub mod window;
 
 use std::path::PathBuf;
@@ -21,7 +22,7 @@ use std::time::Duration;
 
 use crossbeam_channel::Sender;
 use secrecy::SecretString;
-use tokio::sync::watch;
+use tokio::sync::watch::Receiver;
 use tokio::task::JoinSet;
 
 use crate::meter::Meter;
@@ -114,7 +115,7 @@ pub fn start(
     meters: &[Arc<Meter>],
     reader: Reader,
     postings: &Sender<Posting>,
-    phase: &watch::Receiver<Phase>,
+    phase: &Receiver<Phase>,
 ) -> JoinSet<()> {
     let transport = Arc::new(transport);
     let budget =
@@ -122,6 +123,7 @@ pub fn start(
     let mut lanes = JoinSet::new();
     let auth = Auth::start(settings, Arc::clone(&transport), Arc::clone(&budget), &mut lanes);
     let reader = Arc::new(Mutex::new(reader));
+    let written = watch::start(Arc::clone(&reader), &mut lanes);
     for meter in meters {
         let lane = Lane::new(
             settings,
@@ -134,6 +136,7 @@ pub fn start(
                 phase: phase.clone(),
             },
             Arc::clone(&reader),
+            written.clone(),
         );
         lanes.spawn(lane.run());
     }

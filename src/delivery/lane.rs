@@ -34,6 +34,8 @@ pub struct Lane {
     meter: Arc<Meter>,
     sender: Sender,
     reader: Arc<Mutex<Reader>>,
+    /// Changes when others wrote to the store.
+    written: watch::Receiver<i64>,
     timing: Timing,
     window: usize,
     /// The youngest batch that was read.
@@ -70,11 +72,13 @@ impl Lane {
         meter: Arc<Meter>,
         sender: Sender,
         reader: Arc<Mutex<Reader>>,
+        written: watch::Receiver<i64>,
     ) -> Self {
         Self {
             meter,
             sender,
             reader,
+            written,
             timing: Timing {
                 backoff_base: settings.backoff_base,
                 backoff_max: settings.backoff_max,
@@ -111,6 +115,7 @@ impl Lane {
             tokio::select! {
                 Some(done) = self.under_way.join_next() => self.take_back(done),
                 () = self.meter.backlog.notified() => self.is_exhausted = false,
+                Ok(()) = self.written.changed() => self.is_exhausted = false,
                 () = sleep_until(again_at.unwrap_or_else(Instant::now)),
                     if again_at.is_some_and(|at| at > Instant::now()) => {}
                 () = next_phase(&mut changes, phase), if phase < Phase::Abandon => {}

@@ -44,6 +44,11 @@ impl Reader {
         Ok(Self { connection })
     }
 
+    /// A number that changes whenever another connection has committed.
+    pub fn version(&self) -> Result<i64, Error> {
+        Ok(self.connection.pragma_query_value(None, "data_version", |row| row.get(0))?)
+    }
+
     /// The oldest batch of `meter` behind `after`, with its body.
     pub fn next_batch(
         &self,
