@@ -25,8 +25,10 @@ use secrecy::SecretString;
 use tokio::sync::watch::Receiver;
 use tokio::task::JoinSet;
 
+use crate::clock::Timestamp;
 use crate::meter::Meter;
 use crate::settlement::Posting;
+use crate::store;
 use crate::store::reader::Reader;
 use auth::Auth;
 use budget::Budget;
@@ -108,7 +110,8 @@ pub fn connect(settings: &Settings, meters: &[Arc<Meter>]) -> Result<Transport, 
     Transport::new(settings, has_tls)
 }
 
-/// Starts a lane for each of `meters`; they end as `phase` says.
+/// Starts a lane for each of `meters`; they end as `phase` says. What the server asked for before
+/// a restart is read from the store and obeyed.
 pub fn start(
     settings: &Settings,
     transport: Transport,
@@ -116,15 +119,19 @@ pub fn start(
     reader: Reader,
     postings: &Sender<Posting>,
     phase: &Receiver<Phase>,
-) -> JoinSet<()> {
+) -> Result<JoinSet<()>, store::Error> {
     let transport = Arc::new(transport);
     let budget =
         Arc::new(Budget::new(settings.requests_per_minute, settings.requests_in_flight_max));
+    let (waits, now) = (reader.waits()?, Timestamp::now());
+    budget.pause(now.until(waits.tenant));
     let mut lanes = JoinSet::new();
     let auth = Auth::start(settings, Arc::clone(&transport), Arc::clone(&budget), &mut lanes);
     let reader = Arc::new(Mutex::new(reader));
     let written = watch::start(Arc::clone(&reader), &mut lanes);
     for meter in meters {
+        let not_before =
+            waits.meters.get(&*meter.name).map_or(waits.tenant, |own| waits.tenant.max(*own));
         let lane = Lane::new(
             settings,
             Arc::clone(meter),
@@ -134,11 +141,12 @@ pub fn start(
                 auth: auth.clone(),
                 postings: postings.clone(),
                 phase: phase.clone(),
+                retry_after_max: settings.retry_after_max,
             },
             Arc::clone(&reader),
             written.clone(),
         );
-        lanes.spawn(lane.run());
+        lanes.spawn(lane.run(now.until(not_before)));
     }
-    lanes
+    Ok(lanes)
 }

@@ -91,6 +91,15 @@ pub enum Settlement {
         /// When the answer came.
         at: Timestamp,
     },
+    /// The server said that nothing may be sent for a time.
+    Wait {
+        /// Of which meter.
+        meter: Arc<str>,
+        /// Whether nothing of any other meter either.
+        is_tenants: bool,
+        /// Not before this.
+        until: Timestamp,
+    },
     /// A lane changed its state.
     Lane {
         /// Which meter's.

@@ -8,6 +8,7 @@
 pub mod batches;
 pub mod cursors;
 pub mod dead_letters;
+pub mod lanes;
 mod lock;
 pub mod migrations;
 pub mod reader;
@@ -231,8 +232,14 @@ impl Store {
 
     /// Begins a run in which each lane has at most `in_flight_max` unsettled requests. If the run
     /// before did not end by [`Store::end_run`], as many batches of each meter may have reached
-    /// Mediation without an answer: that is recorded. Gives the number of these batches.
-    pub fn begin_run(&mut self, in_flight_max: u32, now: Timestamp) -> Result<usize, Error> {
+    /// Mediation without an answer: that is recorded. What
+    /// the server asked for is at most `wait_max` from now. Gives the number of these batches.
+    pub fn begin_run(
+        &mut self,
+        in_flight_max: u32,
+        wait_max: Duration,
+        now: Timestamp,
+    ) -> Result<usize, Error> {
         let transaction =
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let unsettled = match migrations::running(&transaction)? {
@@ -240,6 +247,7 @@ impl Store {
             None => 0,
         };
         migrations::set_running(&transaction, Some(in_flight_max))?;
+        lanes::limit_waits(&transaction, now.after(wait_max))?;
         let keep = i64::try_from(self.settings.receipts_keep.as_millis()).unwrap_or(i64::MAX);
         receipts::prune(&transaction, now.as_millis().saturating_sub(keep))?;
         transaction.commit()?;
@@ -285,7 +293,10 @@ fn settle(
             Ok(())
         }
         Settlement::Lane { meter, state, reason, at } => {
-            tallies::set_lane(transaction, meter, *state, reason, *at)
+            lanes::set_state(transaction, meter, *state, reason, *at)
+        }
+        Settlement::Wait { meter, until, is_tenants } => {
+            lanes::set_wait(transaction, meter, *until, *is_tenants)
         }
     }
 }

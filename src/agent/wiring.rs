@@ -34,8 +34,8 @@ pub(super) fn start(settings: &Settings) -> Result<Run, Error> {
     let prepared = prepare(&settings.sources, &store)?;
     let transport = delivery::connect(&settings.delivery, &settings.meters)?;
     // From here on requests can be under way: a start that fails before is no run.
-    let in_flight_max = settings.delivery.requests_in_flight_max;
-    let unsettled = store.begin_run(in_flight_max, Timestamp::now())?;
+    let delivery::Settings { requests_in_flight_max, retry_after_max, .. } = settings.delivery;
+    let unsettled = store.begin_run(requests_in_flight_max, retry_after_max, Timestamp::now())?;
     if unsettled > 0 {
         tracing::warn!(batches = unsettled, "the run before was cut off: these may be sent twice");
     }
@@ -47,8 +47,14 @@ pub(super) fn start(settings: &Settings) -> Result<Run, Error> {
     let (tell_phase, phase) = watch::channel(Phase::Run);
     // At most two for each request in flight.
     let (postings, committer_postings) = crossbeam_channel::unbounded();
-    let lanes =
-        delivery::start(&settings.delivery, transport, &settings.meters, reader, &postings, &phase);
+    let lanes = delivery::start(
+        &settings.delivery,
+        transport,
+        &settings.meters,
+        reader,
+        &postings,
+        &phase,
+    )?;
     for stranger in strangers {
         let (committed, _) = oneshot::channel();
         // The committer is not running yet, so its input is open.

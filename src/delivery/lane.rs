@@ -44,6 +44,8 @@ pub struct Lane {
     waiting: VecDeque<Parcel>,
     under_way: JoinSet<Done>,
     trouble: Option<Trouble>,
+    /// The server asked for no request before this.
+    not_before: Option<Instant>,
     /// Single events refused since the last delivery.
     refused_in_a_row: u32,
     is_exhausted: bool,
@@ -53,7 +55,6 @@ pub struct Lane {
 struct Timing {
     backoff_base: Duration,
     backoff_max: Duration,
-    retry_after_max: Duration,
     hold_interval: Duration,
 }
 
@@ -82,7 +83,6 @@ impl Lane {
             timing: Timing {
                 backoff_base: settings.backoff_base,
                 backoff_max: settings.backoff_max,
-                retry_after_max: settings.retry_after_max,
                 hold_interval: settings.hold_interval,
             },
             window: settings.requests_in_flight_max.max(1) as usize,
@@ -90,14 +90,20 @@ impl Lane {
             waiting: VecDeque::new(),
             under_way: JoinSet::new(),
             trouble: None,
+            not_before: None,
             refused_in_a_row: 0,
             is_exhausted: false,
         }
     }
 
-    /// Sends until the phase says that it is over.
-    pub async fn run(mut self) {
-        self.sender.note(self.state(LaneState::Running, String::new()));
+    /// Sends until the phase says that it is over, first after `wait`: so much is left of what the
+    /// server asked for before a restart.
+    pub async fn run(mut self, wait: Duration) {
+        if wait.is_zero() {
+            self.sender.note(self.state(LaneState::Running, String::new()));
+        } else {
+            self.fail(LaneState::Retrying, "the server asked for a pause before the restart", wait);
+        }
         let mut changes = self.sender.phase.clone();
         let mut before = Phase::Run;
         loop {
@@ -111,13 +117,12 @@ impl Lane {
             if self.under_way.is_empty() && self.is_over(phase) {
                 return;
             }
-            let again_at = self.trouble.as_ref().map(|trouble| trouble.again_at);
+            let again_at = self.again_at();
             tokio::select! {
                 Some(done) = self.under_way.join_next() => self.take_back(done),
                 () = self.meter.backlog.notified() => self.is_exhausted = false,
                 Ok(()) = self.written.changed() => self.is_exhausted = false,
-                () = sleep_until(again_at.unwrap_or_else(Instant::now)),
-                    if again_at.is_some_and(|at| at > Instant::now()) => {}
+                () = sleep_until(again_at.unwrap_or_else(Instant::now)), if again_at.is_some() => {}
                 () = next_phase(&mut changes, phase), if phase < Phase::Abandon => {}
             }
         }
@@ -127,9 +132,8 @@ impl Lane {
     async fn fill(&mut self, phase: Phase) {
         loop {
             let allowed = if self.trouble.is_some() { 1 } else { self.window };
-            let is_early =
-                self.trouble.as_ref().is_some_and(|trouble| trouble.again_at > Instant::now());
-            if phase >= Phase::Halt || is_early || self.under_way.len() >= allowed {
+            if phase >= Phase::Halt || self.again_at().is_some() || self.under_way.len() >= allowed
+            {
                 return;
             }
             let Some(parcel) = self.next().await else { return };
@@ -188,8 +192,11 @@ impl Lane {
             Some(Outcome::Delivered) => self.recover(),
             Some(Outcome::Refused { words, .. }) => self.take_refusal(events, &words),
             Some(Outcome::Retry { after, is_rate_limited, reason }) => {
-                let asked = after.map(|after| after.min(self.timing.retry_after_max));
-                let wait = self.backoff(asked);
+                let wait = self.backoff(after);
+                if let Some(after) = after {
+                    // A success that comes later does not end it.
+                    self.not_before = self.not_before.max(Some(Instant::now() + after));
+                }
                 if is_rate_limited {
                     // The rate is the tenant's: every lane waits.
                     self.sender.budget.pause(wait);
@@ -269,13 +276,19 @@ impl Lane {
         }
     }
 
+    /// Before when nothing may be sent; none when it may be now.
+    fn again_at(&self) -> Option<Instant> {
+        let again_at = self.trouble.as_ref().map(|trouble| trouble.again_at);
+        again_at.max(self.not_before).filter(|at| *at > Instant::now())
+    }
+
     /// Whether a lane with nothing under way ends in `phase`.
     fn is_over(&self, phase: Phase) -> bool {
         let is_empty = self.waiting.is_empty() && self.is_exhausted;
         match phase {
             Phase::Run => false,
             Phase::Finish => is_empty,
-            Phase::Hurry => is_empty || self.trouble.is_some(),
+            Phase::Hurry => is_empty || self.trouble.is_some() || self.again_at().is_some(),
             Phase::Halt | Phase::Abandon => true,
         }
     }

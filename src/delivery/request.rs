@@ -1,6 +1,7 @@
 //! One try to deliver one batch, and what of it is put on record.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{oneshot, watch};
@@ -64,12 +65,14 @@ pub struct Sender {
     pub postings: crossbeam_channel::Sender<Posting>,
     /// How far the end has come.
     pub phase: watch::Receiver<Phase>,
+    /// The longest wait that the server may ask for.
+    pub retry_after_max: Duration,
 }
 
 impl Sender {
     /// Sends `parcel` once; returns when what was learned is committed.
     pub async fn deliver(mut self, meter: Arc<Meter>, mut parcel: Parcel) -> Done {
-        let Some(Tried { outcome, status }) = self.try_once(&meter, &parcel).await else {
+        let Some(Tried { mut outcome, status }) = self.try_once(&meter, &parcel).await else {
             return Done::with(parcel, None);
         };
         let batch = parcel.head.id;
@@ -90,6 +93,10 @@ impl Sender {
         if let Outcome::Refused { is_too_large, words } = outcome {
             return self.replace(meter, parcel, is_too_large, words).await;
         }
+        if let Outcome::Retry { after: Some(after), is_rate_limited, .. } = &mut outcome {
+            *after = self.retry_after_max.min(*after);
+            self.take_wait(&meter, *after, *is_rate_limited).await;
+        }
         let outcome_unknown = matches!(outcome, Outcome::Unknown(_));
         if outcome_unknown {
             meter.counters.unknown_outcomes.add(1);
@@ -101,6 +108,18 @@ impl Sender {
             self.post(Settlement::Attempted { batch, outcome_unknown }).await;
         }
         Done::with(parcel, Some(outcome))
+    }
+
+    /// Puts on record that the server wants no request before `after` is over: a restart must not
+    /// make it forgotten.
+    async fn take_wait(&mut self, meter: &Meter, after: Duration, is_tenants: bool) {
+        if is_tenants {
+            // At once: the other lanes must not send while this is committed.
+            self.budget.pause(after);
+        }
+        // The clock is read in whole milliseconds, cut off: never earlier by the rest of one.
+        let until = Timestamp::now().after(after + Duration::from_millis(1));
+        self.post(Settlement::Wait { meter: Arc::clone(&meter.name), is_tenants, until }).await;
     }
 
     /// Puts what is left to try in the place of a batch that was refused.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use rusqlite::{Connection, OpenFlags};
 
 use super::dead_letters::{self, StoredLetter};
+use super::lanes::{self, Waits};
 use super::receipts::{self, Receipt};
 use super::tallies::{self, Status, StoreStatus};
 use super::{BUSY_TIMEOUT, Error, FILE_NAME, batches, migrations};
@@ -56,6 +57,11 @@ impl Reader {
         after: BatchId,
     ) -> Result<Option<(BatchHead, Bytes)>, Error> {
         Ok(batches::next(&self.connection, meter, after)?)
+    }
+
+    /// The waits that the server asked for.
+    pub fn waits(&self) -> Result<Waits, Error> {
+        Ok(lanes::waits(&self.connection)?)
     }
 
     /// The tallies and the equation, in one snapshot.

@@ -133,25 +133,6 @@ pub(super) fn add_refused(
     Ok(())
 }
 
-/// Records the state of a meter's lane.
-pub(super) fn set_lane(
-    transaction: &Transaction<'_>,
-    meter: &str,
-    state: LaneState,
-    reason: &str,
-    at: Timestamp,
-) -> rusqlite::Result<()> {
-    let query =
-        "INSERT OR REPLACE INTO lanes (meter, state, reason, since) VALUES (?1, ?2, ?3, ?4)";
-    transaction.prepare_cached(query)?.execute(params![
-        meter,
-        state.name(),
-        reason,
-        at.as_millis()
-    ])?;
-    Ok(())
-}
-
 /// Adds everything up, in one snapshot.
 pub(super) fn status(
     connection: &Transaction<'_>,

@@ -14,6 +14,7 @@ use crate::store::reader::Reader;
 type TestResult = Result<(), Box<dyn std::error::Error>>;
 
 const NOW: Timestamp = Timestamp::from_millis(1_763_705_651_123);
+const WAIT_MAX: Duration = Duration::from_secs(900);
 
 fn settings(directory: &Path) -> Settings {
     Settings {
@@ -224,18 +225,18 @@ fn a_run_that_was_cut_off_leaves_its_oldest_batches_in_doubt() -> TestResult {
     let settings = settings(directory.path());
     let (one, two) = (meter("one"), meter("two"));
     let mut store = Store::open(&settings, "a")?;
-    assert_eq!(store.begin_run(2, NOW)?, 0);
+    assert_eq!(store.begin_run(2, WAIT_MAX, NOW)?, 0);
     let groups: Vec<PackedGroup> =
         [&one, &one, &one, &two].map(|meter| group(meter, 1, 0, 1)).into_iter().collect();
     commit(&mut store, &groups, &[])?;
     drop(store);
     // Cut off: two of the first meter and the only one of the second may have been under way.
     let mut store = Store::open(&settings, "a")?;
-    assert_eq!(store.begin_run(8, NOW)?, 3);
+    assert_eq!(store.begin_run(8, WAIT_MAX, NOW)?, 3);
     store.end_run()?;
     drop(store);
     let mut store = Store::open(&settings, "a")?;
-    assert_eq!(store.begin_run(8, NOW)?, 0);
+    assert_eq!(store.begin_run(8, WAIT_MAX, NOW)?, 0);
     let reader = Reader::open(&settings.directory)?;
     let unknown = |meter, after| -> Result<Option<u32>, Error> {
         let next = reader.next_batch(meter, BatchId(after))?;
@@ -257,7 +258,7 @@ fn old_receipts_are_forgotten_and_still_counted() -> TestResult {
     let mut store = Store::open(&settings, "a")?;
     commit(&mut store, &[group(&meter, 2, 0, 1)], &[])?;
     commit(&mut store, &[], &[&delivered(1, &meter)])?;
-    store.begin_run(8, Timestamp::from_millis(NOW.as_millis() + 61_000))?;
+    store.begin_run(8, WAIT_MAX, Timestamp::from_millis(NOW.as_millis() + 61_000))?;
     let mut reader = Reader::open(&settings.directory)?;
     assert_eq!(reader.receipts(0, 10)?, []);
     assert_eq!(reader.status(NOW, None)?.equation.delivered, 2);

@@ -14,6 +14,7 @@ mod harness;
 mod kill;
 mod outage;
 mod regression;
+mod retry_after;
 mod rotation;
 mod send;
 mod stop;
