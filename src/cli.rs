@@ -14,6 +14,7 @@ pub mod send;
 pub mod simulate;
 pub mod status;
 mod store;
+mod time;
 
 use std::process::ExitCode;
 
@@ -50,7 +51,7 @@ enum Command {
     Check(check::Arguments),
     /// Show what was read, delivered, dead-lettered and stored
     Status(status::Arguments),
-    /// Look at events that could not be sent
+    /// Look at events that could not be sent, send them again, give them up
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
     /// Look at what was delivered

@@ -43,6 +43,9 @@ pub enum LoadFor {
     /// Sending given files: at least one meter. Sources are checked when they are there and left
     /// out of the settings.
     Send,
+    /// To put events back into the store: nothing is sent, so that only what says what events look
+    /// like and where the store is has to be right. Secrets need not be readable.
+    Mend,
     /// To look at the store: only what says where it is has to be right. Secrets need not be
     /// readable by who looks.
     Look,
@@ -247,8 +250,13 @@ fn evaluate_with_known(
     };
     let settings = resolve::resolve(raw, &surroundings, &notes);
     let (mut problems, warnings, known) = notes.into_parts();
-    if purpose == LoadFor::Look {
-        problems.retain(|problem| problem.is_in("agent") || problem.is_in("store"));
+    let sections: &[&str] = match purpose {
+        LoadFor::Run | LoadFor::Send => &[],
+        LoadFor::Mend => &["agent", "store", "batch", "mediation.limits", "meters", "sources"],
+        LoadFor::Look => &["agent", "store"],
+    };
+    if !sections.is_empty() {
+        problems.retain(|problem| sections.iter().any(|section| problem.is_in(section)));
     }
     if problems.is_empty() {
         (Ok(Loaded { settings, log, warnings }), known)

@@ -46,6 +46,7 @@ pub mod mediation;
 pub mod meter;
 pub mod pack;
 pub mod position;
+pub mod replay;
 pub mod schema;
 pub mod settlement;
 pub mod simulator;

@@ -2,12 +2,14 @@
 //!
 //! Promises: what a returned [`Store::commit`] wrote survives a power cut (write-ahead log,
 //! `synchronous=FULL`); batch bodies and the cursors of the lines in them are one transaction;
-//! one process writes. Never: deletes what it cannot read, evicts to make room, or opens a store
+//! one daemon writes, and short changes of commands
+//! beside it ([`editor`]). Never: deletes what it cannot read, evicts to make room, or opens a store
 //! of a newer version.
 
 pub mod batches;
 pub mod cursors;
 pub mod dead_letters;
+pub mod editor;
 pub mod lanes;
 mod lock;
 pub mod migrations;
@@ -97,8 +99,7 @@ pub enum Error {
 pub struct Store {
     connection: Connection,
     settings: Settings,
-    id: String,
-    agent: String,
+    track_prefix: String,
     /// Transactions of [`Store::commit`] known to be durable, over the life of the store.
     commits: i64,
     /// The last commit failed: whether it happened has to be looked up.
@@ -133,8 +134,7 @@ impl Store {
         Ok(Self {
             connection,
             settings: settings.clone(),
-            id,
-            agent: track_name(agent),
+            track_prefix: track_prefix(agent, &id),
             commits,
             is_in_doubt: false,
             _lock: lock,
@@ -167,12 +167,12 @@ impl Store {
     }
 
     fn try_commit(&mut self, work: &Work<'_>) -> Result<(), Error> {
-        let track_prefix = format!("{}-{}", self.agent, self.id);
+        let track_prefix = &self.track_prefix;
         let transaction =
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         migrations::set_commits(&transaction, self.commits + 1)?;
         for group in work.groups {
-            batches::insert(&transaction, group, &track_prefix, work.now)?;
+            batches::insert(&transaction, group, track_prefix, work.now)?;
             for (source, cursor) in &group.cursors {
                 cursors::upsert(&transaction, source, cursor, work.now)?;
             }
@@ -182,7 +182,7 @@ impl Store {
             tallies::add_group(&transaction, group, work.now)?;
         }
         for settlement in work.settlements {
-            settle(&transaction, settlement, &track_prefix)?;
+            settle(&transaction, settlement, track_prefix)?;
         }
         transaction.commit()?;
         Ok(())
@@ -320,15 +320,16 @@ fn connect(directory: &Path) -> Result<Connection, Error> {
     Ok(connection)
 }
 
-/// The agent's name as it may stand in a track id: 64 characters of US-ASCII at most in all,
-/// none of `:`, `;`, `"` and `'`.
-fn track_name(agent: &str) -> String {
+/// What track ids begin with: the agent's name, as far as it may stand in one, and the store's id.
+/// A track id has 64 characters of US-ASCII at most, none of `:`, `;`, `"` and `'`.
+fn track_prefix(agent: &str, store_id: &str) -> String {
     const NAME_CHARS_MAX: usize = 24;
     let allowed = |letter: char| {
         let good = letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.');
         if good { letter } else { '_' }
     };
-    agent.chars().take(NAME_CHARS_MAX).map(allowed).collect()
+    let name: String = agent.chars().take(NAME_CHARS_MAX).map(allowed).collect();
+    format!("{name}-{store_id}")
 }
 
 #[cfg(test)]

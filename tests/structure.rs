@@ -35,7 +35,7 @@ const STORES: [&str; 2] = ["intake", "store"];
 const STAGES: [&str; 4] = ["source", "pack", "committer", "delivery"];
 
 /// What puts the others together.
-const WIRING: [&str; 5] = ["agent", "cli", "config", "demo", "simulator"];
+const WIRING: [&str; 6] = ["agent", "cli", "config", "demo", "replay", "simulator"];
 
 /// Crates with one home each: nobody else names them.
 const HOMES: [(&str, &[&str]); 7] = [
@@ -66,7 +66,7 @@ fn may_import(from: &str, to: &str) -> bool {
         from if STAGES.contains(&from) => is_type || is_store,
         // What may be typed becomes the settings of every part; no part knows what was typed.
         "config" => is_type || is_store || STAGES.contains(&to) || to == "agent",
-        "agent" => is_type || is_store || STAGES.contains(&to),
+        "agent" | "replay" => is_type || is_store || STAGES.contains(&to),
         "demo" => !["cli", "config"].contains(&to),
         "cli" | "lib" | "main" => true,
         _ => false,

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io::{self, Write};
 
 use super::{check, simulate};
-use crate::{agent, config, delivery, store};
+use crate::{agent, config, delivery, replay, store};
 
 /// A command that did not succeed.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub(super) struct Failure {
 impl Failure {
     /// Some events were not delivered, or a check found something.
     pub(super) const FOUND: u8 = 1;
+    /// The command line asks for something that makes no sense.
+    pub(super) const USAGE: u8 = 2;
     /// The service could not be reached in time.
     pub(super) const UNAVAILABLE: u8 = 69;
     /// A stage died, or the system refused something that it never refuses.
@@ -35,6 +37,11 @@ impl Failure {
     /// Fails with `code` and says `message`.
     pub(super) fn new(code: u8, message: impl Into<String>) -> Self {
         Self { code, message: message.into() }
+    }
+
+    /// Fails because `what` could not be done; with `code`, or the one for permission.
+    pub(super) fn of_io(code: u8, what: &str, error: &io::Error) -> Self {
+        Self::new(io_code(error, code), format!("{what}: {error}"))
     }
 
     fn of(code: u8, error: &dyn Error) -> Self {
@@ -79,6 +86,15 @@ impl From<store::Error> for Failure {
             | store::Error::Sqlite(_) => Self::IO,
         };
         Self::of(code, &error)
+    }
+}
+
+impl From<replay::Error> for Failure {
+    fn from(error: replay::Error) -> Self {
+        match error {
+            replay::Error::Store(error) => error.into(),
+            _ => Self::of(Self::SOFTWARE, &error),
+        }
     }
 }
 

@@ -1,6 +1,9 @@
 //! Standard output. A reader that has gone away is not an error.
 
-use std::io::{self, ErrorKind, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufWriter, ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 
 use super::failure::Failure;
 
@@ -19,6 +22,60 @@ pub(super) fn print(text: &str) -> Result<(), Failure> {
 pub(super) fn print_json(document: &impl serde::Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(document);
     print(&text.map_err(|error| Failure::new(Failure::SOFTWARE, error.to_string()))?)
+}
+
+/// Where an export goes: a new file, or standard output.
+pub(super) struct Sink {
+    out: BufWriter<Box<dyn Write>>,
+    /// The file, for messages and for its sync.
+    file: Option<(PathBuf, File)>,
+}
+
+impl Sink {
+    /// A file at `path`, for its owner only: events are nobody else's business. It must not be
+    /// there yet. Without a path, standard output.
+    pub(super) fn open(path: Option<&Path>) -> Result<Self, Failure> {
+        let Some(path) = path else {
+            return Ok(Self { out: BufWriter::new(Box::new(io::stdout().lock())), file: None });
+        };
+        let failed = |error| {
+            Failure::of_io(Failure::CANNOT_CREATE, &format!("create {}", path.display()), &error)
+        };
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+        let file = file.map_err(failed)?;
+        let out: Box<dyn Write> = Box::new(file.try_clone().map_err(failed)?);
+        Ok(Self { out: BufWriter::new(out), file: Some((path.to_owned(), file)) })
+    }
+
+    /// Writes; false when nobody reads any more.
+    pub(super) fn write(
+        &mut self,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<bool, Failure> {
+        match write(&mut self.out) {
+            Ok(()) => Ok(true),
+            Err(error) => self.broken(&error).map(|()| false),
+        }
+    }
+
+    /// Ends the output; a file is on its disk then.
+    pub(super) fn finish(mut self) -> Result<(), Failure> {
+        let synced = self.file.as_ref().map_or(Ok(()), |(_, file)| file.sync_all());
+        match self.out.flush().and(synced) {
+            Ok(()) => Ok(()),
+            Err(error) => self.broken(&error),
+        }
+    }
+
+    fn broken(&self, error: &io::Error) -> Result<(), Failure> {
+        match &self.file {
+            None if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+            None => Err(Failure::of_io(Failure::IO, "print the result", error)),
+            Some((path, _)) => {
+                Err(Failure::of_io(Failure::IO, &format!("write {}", path.display()), error))
+            }
+        }
+    }
 }
 
 /// Rows under a header, each column as wide as its widest cell.

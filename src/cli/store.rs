@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::failure::Failure;
+use crate::agent::Settings;
 use crate::config::{self, LoadFor};
 use crate::store::reader::Reader;
 
@@ -29,9 +30,25 @@ impl StoreArguments {
         if let Some(directory) = &self.state_dir {
             return Ok(Opened { reader: Reader::open(directory)?, bytes_max: None });
         }
-        let environment = config::process_environment();
-        let loaded = config::load(LoadFor::Look, self.config.as_deref(), environment)?;
-        let store = loaded.settings.store;
+        let store = self.load(LoadFor::Look)?.store;
         Ok(Opened { reader: Reader::open(&store.directory)?, bytes_max: Some(store.bytes_max) })
+    }
+
+    /// The directory of the store.
+    pub(super) fn directory(&self) -> Result<PathBuf, Failure> {
+        match &self.state_dir {
+            Some(directory) => Ok(directory.clone()),
+            None => Ok(self.load(LoadFor::Look)?.store.directory),
+        }
+    }
+
+    /// The settings of the configuration, with the directory of the store that was asked for.
+    pub(super) fn load(&self, purpose: LoadFor) -> Result<Settings, Failure> {
+        let environment = config::process_environment();
+        let mut settings = config::load(purpose, self.config.as_deref(), environment)?.settings;
+        if let Some(directory) = &self.state_dir {
+            settings.store.directory.clone_from(directory);
+        }
+        Ok(settings)
     }
 }

@@ -24,7 +24,8 @@ pub struct Problem {
 impl Problem {
     /// Whether it is about `section` or a key in it.
     pub(super) fn is_in(&self, section: &str) -> bool {
-        self.key.split('.').next() == Some(section)
+        let rest = self.key.strip_prefix(section);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     }
 }
 

@@ -23,6 +23,20 @@ pub(super) fn insert(
     group.batches.iter().try_for_each(|batch| insert_one(transaction, batch, &origin, track_prefix))
 }
 
+/// Stores the bodies of `group`, whose events are dead letters of `source`: they were sent
+/// `unknown` times without a known outcome.
+pub(super) fn insert_again(
+    transaction: &Transaction<'_>,
+    group: &PackedGroup,
+    source: &str,
+    unknown: u32,
+    track_prefix: &str,
+    now: Timestamp,
+) -> rusqlite::Result<()> {
+    let origin = Origin { meter: &group.meter.name, source, unknown, created_at: now.as_millis() };
+    group.batches.iter().try_for_each(|batch| insert_one(transaction, batch, &origin, track_prefix))
+}
+
 /// What a batch has beside its body.
 struct Origin<'o> {
     meter: &'o str,

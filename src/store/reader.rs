@@ -5,7 +5,7 @@ use std::path::Path;
 use bytes::Bytes;
 use rusqlite::{Connection, OpenFlags};
 
-use super::dead_letters::{self, StoredLetter};
+use super::dead_letters::{self, Filter, StoredLetter};
 use super::lanes::{self, Waits};
 use super::receipts::{self, Receipt};
 use super::tallies::{self, Status, StoreStatus};
@@ -71,9 +71,15 @@ impl Reader {
         Ok(tallies::status(&transaction, now, store)?)
     }
 
-    /// At most `limit` dead letters with numbers above `after`, oldest first.
-    pub fn dead_letters(&self, after: i64, limit: u32) -> Result<Vec<StoredLetter>, Error> {
-        Ok(dead_letters::list(&self.connection, after, limit)?)
+    /// At most `limit` dead letters with numbers above `after`, oldest first; less when they are
+    /// large, none behind the last.
+    pub fn dead_letters(
+        &self,
+        filter: &Filter,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<StoredLetter>, Error> {
+        Ok(dead_letters::list(&self.connection, filter, after, limit)?)
     }
 
     /// The dead letter with number `id`.

@@ -52,7 +52,7 @@ pub struct MeterStatus {
 pub struct SourceStatus {
     /// Lines read and committed.
     pub read: i64,
-    /// Lines that became dead letters.
+    /// Lines in the dead letters.
     pub dead_lettered: i64,
     /// Blank lines and others that are not usage.
     pub ignored: i64,
@@ -133,6 +133,21 @@ pub(super) fn add_refused(
     Ok(())
 }
 
+/// Counts dead letters that became events again.
+pub(super) fn add_replayed(
+    transaction: &Transaction<'_>,
+    meter: &str,
+    source: &str,
+    letters: usize,
+    at: Timestamp,
+) -> rusqlite::Result<()> {
+    let query = "INSERT INTO tallies (hour, meter, source, replayed) VALUES (?1, ?2, ?3, ?4) \
+                 ON CONFLICT DO UPDATE SET replayed = replayed + excluded.replayed";
+    let letters = i64::try_from(letters).unwrap_or(i64::MAX);
+    transaction.prepare_cached(query)?.execute(params![at.hour(), meter, source, letters])?;
+    Ok(())
+}
+
 /// Adds everything up, in one snapshot.
 pub(super) fn status(
     connection: &Transaction<'_>,
@@ -141,7 +156,8 @@ pub(super) fn status(
 ) -> rusqlite::Result<Status> {
     let mut meters: BTreeMap<String, MeterStatus> = BTreeMap::new();
     let mut sources: BTreeMap<String, SourceStatus> = BTreeMap::new();
-    let (read, delivered, ignored, discarded) = counted(connection, &mut meters, &mut sources)?;
+    let Counted { read, delivered, letters: letters_counted, ignored, discarded } =
+        counted(connection, &mut meters, &mut sources)?;
     let mut stored = 0;
     let waiting = "SELECT meter, sum(events), min(created_at) FROM batches GROUP BY meter";
     let mut waiting = connection.prepare(waiting)?;
@@ -172,37 +188,52 @@ pub(super) fn status(
     for meter in meters.values_mut().filter(|meter| meter.state.is_empty()) {
         LaneState::Running.name().clone_into(&mut meter.state);
     }
-    let holds = read == delivered + dead_lettered + ignored + discarded + stored;
+    let holds = read == delivered + dead_lettered + ignored + discarded + stored
+        && letters_counted == dead_lettered;
     let equation = Equation { read, delivered, dead_lettered, ignored, discarded, stored, holds };
     Ok(Status { equation, meters, sources, store })
 }
 
-/// Reads the tallies; gives lines read, delivered, ignored and discarded.
+/// Sums of the tallies.
+#[derive(Default)]
+struct Counted {
+    read: i64,
+    delivered: i64,
+    /// Dead letters that nobody has put back or given up.
+    letters: i64,
+    ignored: i64,
+    discarded: i64,
+}
+
+/// Adds the tallies up.
 fn counted(
     connection: &Connection,
     meters: &mut BTreeMap<String, MeterStatus>,
     sources: &mut BTreeMap<String, SourceStatus>,
-) -> rusqlite::Result<(i64, i64, i64, i64)> {
-    let query = "SELECT meter, source, sum(read), sum(delivered), sum(dead_lettered), \
-                 sum(ignored), sum(discarded) FROM tallies GROUP BY meter, source";
+) -> rusqlite::Result<Counted> {
+    let query = "SELECT meter, source, sum(read), sum(delivered), \
+                 sum(dead_lettered - replayed - discarded), sum(ignored), sum(discarded) \
+                 FROM tallies GROUP BY meter, source";
     let mut statement = connection.prepare(query)?;
     let mut rows = statement.query([])?;
-    let mut total = (0, 0, 0, 0);
+    let mut total = Counted::default();
     while let Some(row) = rows.next()? {
         let (meter, source): (String, String) = (row.get(0)?, row.get(1)?);
         let (read, delivered): (i64, i64) = (row.get(2)?, row.get(3)?);
-        let (ignored, discarded): (i64, i64) = (row.get(5)?, row.get(6)?);
+        let (letters, ignored, discarded): (i64, i64, i64) =
+            (row.get(4)?, row.get(5)?, row.get(6)?);
         meters.entry(meter).or_default().delivered += delivered;
         if !source.is_empty() {
             let source = sources.entry(source).or_default();
             source.read += read;
-            source.dead_lettered += row.get::<_, i64>(4)?;
+            source.dead_lettered += letters;
             source.ignored += ignored;
         }
-        total.0 += read;
-        total.1 += delivered;
-        total.2 += ignored;
-        total.3 += discarded;
+        total.read += read;
+        total.delivered += delivered;
+        total.letters += letters;
+        total.ignored += ignored;
+        total.discarded += discarded;
     }
     Ok(total)
 }

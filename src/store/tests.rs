@@ -9,6 +9,7 @@ use crate::group::{PackedBatch, SourceTally};
 use crate::meter::Meter;
 use crate::position::{BytesHash, FileIdentity, FileMark, Origin};
 use crate::settlement::{BatchId, LaneState};
+use crate::store::dead_letters::Filter;
 use crate::store::reader::Reader;
 
 type TestResult = Result<(), Box<dyn std::error::Error>>;
@@ -108,7 +109,7 @@ fn what_is_committed_is_there_after_a_reopen() -> TestResult {
     assert!(head.track_id.starts_with("edge_1__x_-") && head.track_id.ends_with("-1"));
     assert_eq!(reader.next_batch("m", BatchId(1))?, None);
     assert_eq!(reader.next_batch("n", BatchId(0))?, None);
-    let letters = reader.dead_letters(0, 10)?;
+    let letters = reader.dead_letters(&Filter::default(), 0, 10)?;
     let letter = letters.first().ok_or("a dead letter")?;
     assert_eq!((letter.reason.as_str(), letter.event.as_str()), ("wrong_type", "{\u{fffd}}"));
     let status = reader.status(NOW, None)?;
@@ -192,7 +193,7 @@ fn halves_and_dead_letters_take_the_place_of_a_batch_once() -> TestResult {
     commit(&mut store, &[], &[&refused])?;
     commit(&mut store, &[], &[&refused, &delivered(2, &meter)])?;
     assert!(store.is_drained()?);
-    let letters = reader.dead_letters(0, 10)?;
+    let letters = reader.dead_letters(&Filter::default(), 0, 10)?;
     let found: Vec<_> =
         letters.iter().map(|letter| (letter.source.as_str(), letter.code.as_deref())).collect();
     assert_eq!(found, [("app", Some("70000000"))]);
