@@ -3,6 +3,7 @@
 pub(crate) mod agent;
 pub(crate) mod config;
 pub(crate) mod events;
+pub(crate) mod fatal;
 pub(crate) mod folder;
 pub(crate) mod log_writer;
 pub(crate) mod raw_server;
@@ -12,6 +13,7 @@ pub(crate) mod wait;
 pub(crate) use agent::Agent;
 pub(crate) use config::Config;
 pub(crate) use events::{event, event_id, lines};
+pub(crate) use fatal::Fatal;
 pub(crate) use folder::Folder;
 pub(crate) use raw_server::{RawServer, Reply, Request};
 pub(crate) use sim::Sim;

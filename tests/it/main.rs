@@ -15,6 +15,7 @@ mod kill;
 mod outage;
 mod regression;
 mod retry_after;
+mod replay;
 mod rotation;
 mod send;
 mod stop;

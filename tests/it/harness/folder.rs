@@ -90,10 +90,16 @@ impl Folder {
 
     /// A command that was started, with pipes.
     pub(crate) fn child(&self, arguments: &[&str]) -> Result<Child> {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_meterd"));
-        command.args(arguments).arg("-c").arg(self.config()).current_dir(self.directory.path());
+        let mut command = self.prepare(arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Ok(command.spawn()?)
+    }
+
+    /// A command that was not started.
+    pub(crate) fn prepare(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_meterd"));
+        command.args(arguments).arg("-c").arg(self.config()).current_dir(self.directory.path());
+        command
     }
 
     /// The JSON document that a command prints; it has to succeed.
