@@ -8,6 +8,7 @@
 pub mod auth;
 pub mod backoff;
 pub mod budget;
+pub mod gate;
 pub mod lane;
 pub mod outcome;
 pub mod refusal;
@@ -32,6 +33,7 @@ use crate::store;
 use crate::store::reader::Reader;
 use auth::Auth;
 use budget::Budget;
+use gate::Gate;
 use lane::Lane;
 use transport::Transport;
 
@@ -138,6 +140,7 @@ pub fn start(
             request::Sender {
                 transport: Arc::clone(&transport),
                 budget: Arc::clone(&budget),
+                gate: Arc::new(Gate::default()),
                 auth: auth.clone(),
                 postings: postings.clone(),
                 phase: phase.clone(),

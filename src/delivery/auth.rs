@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::budget::Budget;
+use super::gate::Gate;
 use super::outcome::{Answer, Outcome, of_answer};
 use super::transport::{Failure, Transport};
 use super::{Credentials, Settings};
@@ -71,6 +72,7 @@ impl Auth {
                     secret: secret.clone(),
                     transport,
                     budget,
+                    gate: Gate::default(),
                     cached: None,
                     number: 0,
                 };
@@ -109,6 +111,8 @@ struct Keeper {
     secret: SecretString,
     transport: Arc<Transport>,
     budget: Arc<Budget>,
+    /// Nobody closes it: the budget's own closes for a token as well.
+    gate: Gate,
     cached: Option<(Token, Instant)>,
     number: u64,
 }
@@ -134,7 +138,7 @@ impl Keeper {
             form_value(&self.id),
             form_value(self.secret.expose_secret())
         );
-        let admission = self.budget.admit().await;
+        let admission = self.budget.admit(&self.gate).await;
         let answer = self.transport.post_form(&self.url, form).await;
         drop(admission);
         let answer = answer.map_err(|failure| match failure {

@@ -10,6 +10,7 @@ use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::gate::Gate;
 use super::window::{Place, Window};
 
 /// Requests may run ahead of the even rate by what this time brings.
@@ -31,7 +32,7 @@ pub struct Budget {
     pace: Mutex<Pace>,
     clock: DefaultClock,
     window: Arc<Window>,
-    paused_until: Mutex<Option<Instant>>,
+    gate: Gate,
 }
 
 /// What an answer says about the load of the far end.
@@ -52,22 +53,25 @@ impl Budget {
             pace: Mutex::new(Pace::new(requests_per_minute)),
             clock: DefaultClock::default(),
             window: Window::new(in_flight_max),
-            paused_until: Mutex::new(None),
+            gate: Gate::default(),
         }
     }
 
-    /// Waits for room in flight and in the rate.
-    pub async fn admit(&self) -> Place {
+    /// Waits for room in flight and in the rate. None when `lane` closed meanwhile: who waits for
+    /// one lane must not hold a place that another could use.
+    pub async fn admit(&self, lane: &Gate) -> Option<Place> {
         let place = self.window.enter().await;
         loop {
-            let paused = *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(until) = paused.filter(|until| *until > Instant::now()) {
-                sleep_until(until).await;
+            if lane.opens_at().is_some() {
+                return None;
+            }
+            if let Some(opens_at) = self.gate.opens_at() {
+                sleep_until(opens_at).await;
                 continue;
             }
             let checked = self.pace.lock().unwrap_or_else(PoisonError::into_inner).limiter.check();
             match checked {
-                Ok(()) => return place,
+                Ok(()) => return Some(place),
                 Err(early) => sleep(early.wait_time_from(self.clock.now())).await,
             }
         }
@@ -75,9 +79,7 @@ impl Budget {
 
     /// Nothing goes out for `pause`: the server said that the tenant is over its rate.
     pub fn pause(&self, pause: Duration) {
-        let until = Instant::now() + pause;
-        let mut paused = self.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
-        *paused = Some(paused.map_or(until, |earlier| earlier.max(until)));
+        self.gate.close_for(pause);
     }
 
     /// Learns from an answer, or from the lack of one.
@@ -199,11 +201,20 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_under_way_is_bounded_and_given_back() {
-        let budget = Budget::new(60_000, 2);
-        let (first, _second) = (budget.admit().await, budget.admit().await);
-        let third = tokio::time::timeout(Duration::from_millis(20), budget.admit()).await;
+        let (budget, lane) = (Budget::new(60_000, 2), Gate::default());
+        let (first, _second) = (budget.admit(&lane).await, budget.admit(&lane).await);
+        let third = tokio::time::timeout(Duration::from_millis(20), budget.admit(&lane)).await;
         assert!(third.is_err());
         drop(first);
-        assert!(tokio::time::timeout(Duration::from_secs(30), budget.admit()).await.is_ok());
+        let fourth = tokio::time::timeout(Duration::from_secs(30), budget.admit(&lane)).await;
+        assert!(fourth.is_ok_and(|place| place.is_some()));
+    }
+
+    #[tokio::test]
+    async fn a_lane_that_is_to_wait_does_not_keep_a_place() {
+        let (budget, lane, other) = (Budget::new(60_000, 1), Gate::default(), Gate::default());
+        lane.close_for(Duration::from_secs(60));
+        assert!(budget.admit(&lane).await.is_none());
+        assert!(budget.admit(&other).await.is_some());
     }
 }

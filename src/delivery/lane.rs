@@ -44,8 +44,6 @@ pub struct Lane {
     waiting: VecDeque<Parcel>,
     under_way: JoinSet<Done>,
     trouble: Option<Trouble>,
-    /// The server asked for no request before this.
-    not_before: Option<Instant>,
     /// Single events refused since the last delivery.
     refused_in_a_row: u32,
     is_exhausted: bool,
@@ -90,7 +88,6 @@ impl Lane {
             waiting: VecDeque::new(),
             under_way: JoinSet::new(),
             trouble: None,
-            not_before: None,
             refused_in_a_row: 0,
             is_exhausted: false,
         }
@@ -140,6 +137,13 @@ impl Lane {
             let request = self.sender.clone().deliver(Arc::clone(&self.meter), parcel);
             self.under_way.spawn(request);
         }
+    }
+
+    /// When the next request may begin; none when it may now. A success of what was under way
+    /// ends the trouble, and not the wait that the server asked for.
+    fn again_at(&self) -> Option<Instant> {
+        let trouble = self.trouble.as_ref().map(|trouble| trouble.again_at);
+        trouble.filter(|at| *at > Instant::now()).max(self.sender.gate.opens_at())
     }
 
     /// The oldest batch that is not under way.
@@ -193,10 +197,6 @@ impl Lane {
             Some(Outcome::Refused { words, .. }) => self.take_refusal(events, &words),
             Some(Outcome::Retry { after, is_rate_limited, reason }) => {
                 let wait = self.backoff(after);
-                if let Some(after) = after {
-                    // A success that comes later does not end it.
-                    self.not_before = self.not_before.max(Some(Instant::now() + after));
-                }
                 if is_rate_limited {
                     // The rate is the tenant's: every lane waits.
                     self.sender.budget.pause(wait);
@@ -232,9 +232,18 @@ impl Lane {
     }
 
     fn backoff(&self, asked: Option<Duration>) -> Duration {
-        let failures = self.trouble.as_ref().map_or(0, |trouble| trouble.failures) + 1;
         let Timing { backoff_base, backoff_max, .. } = self.timing;
-        backoff::wait(backoff_base, backoff_max, failures, asked, fastrand::f64())
+        backoff::wait(backoff_base, backoff_max, self.failures(), asked, fastrand::f64())
+    }
+
+    /// Failures in a row, the present one included. Requests that were under way together fail
+    /// together: that is one failure, and not a reason to wait for as long as after many.
+    fn failures(&self) -> u32 {
+        match &self.trouble {
+            Some(trouble) if trouble.again_at > Instant::now() => trouble.failures,
+            Some(trouble) => trouble.failures + 1,
+            None => 1,
+        }
     }
 
     fn fail(&mut self, state: LaneState, reason: &str, wait: Duration) {
@@ -254,8 +263,10 @@ impl Lane {
     }
 
     fn pause(&mut self, state: LaneState, wait: Duration) {
-        let failures = self.trouble.as_ref().map_or(0, |trouble| trouble.failures) + 1;
-        self.trouble = Some(Trouble { state, failures, again_at: Instant::now() + wait });
+        let failures = self.failures();
+        let before = self.trouble.as_ref().map(|trouble| trouble.again_at);
+        let again_at = Some(Instant::now() + wait).max(before);
+        self.trouble = again_at.map(|again_at| Trouble { state, failures, again_at });
     }
 
     fn recover(&mut self) {
@@ -274,12 +285,6 @@ impl Lane {
             reason,
             at: Timestamp::now(),
         }
-    }
-
-    /// Before when nothing may be sent; none when it may be now.
-    fn again_at(&self) -> Option<Instant> {
-        let again_at = self.trouble.as_ref().map(|trouble| trouble.again_at);
-        again_at.max(self.not_before).filter(|at| *at > Instant::now())
     }
 
     /// Whether a lane with nothing under way ends in `phase`.

@@ -10,7 +10,8 @@ use tokio::time::Instant;
 use super::Phase;
 use super::auth::{Auth, Token};
 use super::budget::{Budget, Load};
-use super::outcome::{Answer, Outcome, of_answer};
+use super::gate::Gate;
+use super::outcome::{Outcome, of_answer};
 use super::refusal;
 use super::transport::{Failure, Transport};
 use crate::clock::Timestamp;
@@ -34,7 +35,8 @@ pub struct Done {
     pub parcel: Option<Parcel>,
     /// Events of the batch.
     pub events: u32,
-    /// What the try came to; none when the stop came before the request left.
+    /// What the try came to; none when the stop, or a wait that the server asked for, came before
+    /// the request left.
     pub outcome: Option<Outcome>,
 }
 
@@ -52,13 +54,15 @@ struct Tried {
     status: Option<u16>,
 }
 
-/// Everything that a request needs. Shared by the lanes.
+/// Everything that a request needs. All but the gate is shared by the lanes.
 #[derive(Debug, Clone)]
 pub struct Sender {
     /// The HTTP client.
     pub transport: Arc<Transport>,
     /// What may go out.
     pub budget: Arc<Budget>,
+    /// Closed for as long as the server asked this lane to wait.
+    pub gate: Arc<Gate>,
     /// The token.
     pub auth: Auth,
     /// To the committer.
@@ -72,7 +76,7 @@ pub struct Sender {
 impl Sender {
     /// Sends `parcel` once; returns when what was learned is committed.
     pub async fn deliver(mut self, meter: Arc<Meter>, mut parcel: Parcel) -> Done {
-        let Some(Tried { mut outcome, status }) = self.try_once(&meter, &parcel).await else {
+        let Some(Tried { outcome, status }) = self.try_once(&meter, &parcel).await else {
             return Done::with(parcel, None);
         };
         let batch = parcel.head.id;
@@ -93,9 +97,8 @@ impl Sender {
         if let Outcome::Refused { is_too_large, words } = outcome {
             return self.replace(meter, parcel, is_too_large, words).await;
         }
-        if let Outcome::Retry { after: Some(after), is_rate_limited, .. } = &mut outcome {
-            *after = self.retry_after_max.min(*after);
-            self.take_wait(&meter, *after, *is_rate_limited).await;
+        if let Outcome::Retry { after: Some(after), is_rate_limited, .. } = outcome {
+            self.record_wait(&meter, after, is_rate_limited).await;
         }
         let outcome_unknown = matches!(outcome, Outcome::Unknown(_));
         if outcome_unknown {
@@ -112,11 +115,7 @@ impl Sender {
 
     /// Puts on record that the server wants no request before `after` is over: a restart must not
     /// make it forgotten.
-    async fn take_wait(&mut self, meter: &Meter, after: Duration, is_tenants: bool) {
-        if is_tenants {
-            // At once: the other lanes must not send while this is committed.
-            self.budget.pause(after);
-        }
+    async fn record_wait(&mut self, meter: &Meter, after: Duration, is_tenants: bool) {
         // The clock is read in whole milliseconds, cut off: never earlier by the rest of one.
         let until = Timestamp::now().after(after + Duration::from_millis(1));
         self.post(Settlement::Wait { meter: Arc::clone(&meter.name), is_tenants, until }).await;
@@ -167,7 +166,10 @@ impl Sender {
             };
             let token = match token {
                 Ok(token) => token,
-                Err(outcome) => return Some(Tried { outcome, status: None }),
+                Err(mut outcome) => {
+                    self.obey(&mut outcome);
+                    return Some(Tried { outcome, status: None });
+                }
             };
             let tried = self.exchange(meter, parcel, &token).await?;
             match tried.outcome {
@@ -185,7 +187,7 @@ impl Sender {
 
     async fn exchange(&mut self, meter: &Meter, parcel: &Parcel, token: &Token) -> Option<Tried> {
         let admission = tokio::select! {
-            admission = self.budget.admit() => admission,
+            admission = self.budget.admit(&self.gate) => admission?,
             () = reached(&mut self.phase, Phase::Halt) => return None,
         };
         meter.counters.requests.add(1);
@@ -203,18 +205,36 @@ impl Sender {
                 Err(Failure::Unanswered(reason.into()))
             }
         };
-        if let Some(load) = load(answer.as_ref()) {
+        let mut tried = match answer {
+            Ok(answer) => {
+                Tried { outcome: of_answer(&answer, Timestamp::now()), status: Some(answer.status) }
+            }
+            Err(Failure::NotSent(reason)) => Tried {
+                outcome: Outcome::Retry { after: None, is_rate_limited: false, reason },
+                status: None,
+            },
+            Err(Failure::Unanswered(reason)) => {
+                Tried { outcome: Outcome::Unknown(reason), status: None }
+            }
+        };
+        if let Some(load) = load(&tried) {
             self.budget.learn(load, Instant::now());
         }
+        // Before the place is given back: who takes it must not go out too early.
+        self.obey(&mut tried.outcome);
         drop(admission);
-        let (outcome, status) = match answer {
-            Ok(answer) => (of_answer(&answer, Timestamp::now()), Some(answer.status)),
-            Err(Failure::NotSent(reason)) => {
-                (Outcome::Retry { after: None, is_rate_limited: false, reason }, None)
-            }
-            Err(Failure::Unanswered(reason)) => (Outcome::Unknown(reason), None),
-        };
-        Some(Tried { outcome, status })
+        Some(tried)
+    }
+
+    /// Lets nothing go out for as long as the server asked, capped. The lane hears of it later,
+    /// after the commit, and by then other requests would have left.
+    fn obey(&self, outcome: &mut Outcome) {
+        let Outcome::Retry { after: Some(after), is_rate_limited, .. } = outcome else { return };
+        *after = self.retry_after_max.min(*after);
+        self.gate.close_for(*after);
+        if *is_rate_limited {
+            self.budget.pause(*after);
+        }
     }
 
     /// Hands `settlement` to the committer and waits for its commit.
@@ -234,14 +254,14 @@ impl Sender {
     }
 }
 
-/// What an answer says about the load of the far end. A request that could not be sent says
-/// nothing of it.
-fn load(answer: Result<&Answer, &Failure>) -> Option<Load> {
-    match answer {
-        Ok(Answer { status: 429, .. }) => Some(Load::RateLimited),
-        Ok(Answer { status: 503, .. }) | Err(Failure::Unanswered(_)) => Some(Load::Overload),
-        Ok(_) => Some(Load::Fine),
-        Err(Failure::NotSent(_)) => None,
+/// What a try says about the load of the far end. A request that could not be sent says nothing
+/// of it.
+fn load(tried: &Tried) -> Option<Load> {
+    match (&tried.outcome, tried.status) {
+        (Outcome::Retry { is_rate_limited: true, .. }, _) => Some(Load::RateLimited),
+        (Outcome::Unknown(_), _) | (_, Some(503)) => Some(Load::Overload),
+        (_, Some(_)) => Some(Load::Fine),
+        (_, None) => None,
     }
 }
 

@@ -1,16 +1,20 @@
 //! What the tests have in common: the program, its folder, the far end, and waiting.
 
 pub(crate) mod agent;
+pub(crate) mod books;
+pub(crate) mod chaos;
 pub(crate) mod config;
 pub(crate) mod events;
 pub(crate) mod fatal;
 pub(crate) mod folder;
 pub(crate) mod log_writer;
 pub(crate) mod raw_server;
+pub(crate) mod seed;
 pub(crate) mod sim;
 pub(crate) mod wait;
 
 pub(crate) use agent::Agent;
+pub(crate) use chaos::Chaos;
 pub(crate) use config::Config;
 pub(crate) use events::{event, event_id, lines};
 pub(crate) use fatal::Fatal;

@@ -2,22 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use crate::harness::log_writer::LogWriter;
+use crate::harness::seed::{say, seed};
 use crate::harness::{Config, Folder, Result, Sim, config, number, pause, text};
 
 const REQUESTS_IN_FLIGHT_MAX: u64 = 4;
-
-/// Replays the course of a run, as far as time does.
-const SEED_VARIABLE: &str = "METERD_IT_SEED";
-
-fn seed() -> Result<u64> {
-    match std::env::var(SEED_VARIABLE) {
-        Ok(seed) => Ok(seed.parse()?),
-        Err(_) => Ok(u64::from(SystemTime::now().duration_since(UNIX_EPOCH)?.subsec_nanos())),
-    }
-}
 
 /// How the log is rotated: the second argument asks for a name that the pattern matches.
 type Rotate = fn(&mut LogWriter, bool) -> Result;
@@ -61,7 +52,6 @@ fn a_killed_agent_reads_on_in_the_copy_of_a_log_that_was_truncated() -> Result {
 /// Kills the agent `kills` times while a log is written and rotated, and settles the account.
 fn run(rotate: Rotate, kills: u64) -> Result {
     let seed = seed()?;
-    say(&format!("{SEED_VARIABLE}={seed}"));
     let folder = Folder::new()?;
     // Slow answers, so that there is something under way at every kill.
     let sim = Sim::with_faults(&["slow=15ms"])?;
@@ -96,12 +86,6 @@ fn run(rotate: Rotate, kills: u64) -> Result {
     assert_eq!(number(&status, "/equation/read")?, written.cast_signed(), "{status}");
     assert_eq!(number(&status, "/equation/dead_lettered")?, 0, "{status}");
     check_repeats(&folder, &sim, written, kills)
-}
-
-/// Shown when the test fails.
-#[expect(clippy::print_stderr, reason = "the seed is needed to play a failure again")]
-fn say(message: &str) {
-    eprintln!("{message}");
 }
 
 fn kill_again_and_again(folder: &Folder, seed: u64, kills: u64) -> Result {

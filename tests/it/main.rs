@@ -6,6 +6,7 @@
 mod answers;
 mod bisection;
 mod bytes;
+mod chaos;
 mod commands;
 mod configuration;
 mod credentials;

@@ -71,8 +71,13 @@ pub(crate) const TCP: &str =
 
 /// A source that follows the files of `pattern`.
 pub(crate) fn file(pattern: &Path) -> String {
+    file_of("app", "m", pattern)
+}
+
+/// The source `name` that follows the files of `pattern` for `meter`.
+pub(crate) fn file_of(name: &str, meter: &str, pattern: &Path) -> String {
     let pattern = pattern.display();
     format!(
-        "[sources.app]\ntype = \"file\"\nmeter = \"m\"\npaths = [\"{pattern}\"]\npoll_interval = \"100ms\"\n"
+        "[sources.{name}]\ntype = \"file\"\nmeter = \"{meter}\"\npaths = [\"{pattern}\"]\npoll_interval = \"100ms\"\n"
     )
 }
