@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::budget::Budget;
 use super::gate::Gate;
-use super::outcome::{Answer, Outcome, of_answer};
+use super::outcome::{Answer, Cause, Outcome, of_answer};
 use super::transport::{Failure, Transport};
 use super::{Credentials, Settings};
 use crate::clock::Timestamp;
@@ -92,7 +92,7 @@ impl Auth {
         let ask = Ask { refused: refused.map(|token| token.number), reply };
         let ended = || Outcome::Retry {
             after: None,
-            is_rate_limited: false,
+            cause: Cause::Ill,
             reason: "the owner of the token has ended".into(),
         };
         self.asks.send(ask).await.map_err(|_| ended())?;
@@ -145,7 +145,7 @@ impl Keeper {
             // No event was in it, so nothing about it can be unknown.
             Failure::NotSent(reason) | Failure::Unanswered(reason) => Outcome::Retry {
                 after: None,
-                is_rate_limited: false,
+                cause: Cause::Ill,
                 reason: format!("token: {reason}"),
             },
         })?;
@@ -185,8 +185,8 @@ fn no_token(answer: &Answer) -> Outcome {
         Outcome::Unauthorized(reason) | Outcome::Hold(reason) => {
             Outcome::Hold(format!("token: {reason}; are client_id and client_secret right?"))
         }
-        Outcome::Retry { after, is_rate_limited, reason } => {
-            Outcome::Retry { after, is_rate_limited, reason: format!("token: {reason}") }
+        Outcome::Retry { after, cause, reason } => {
+            Outcome::Retry { after, cause, reason: format!("token: {reason}") }
         }
         Outcome::Refused { words, .. } => {
             Outcome::Hold(format!("token: {words}; are client_id and client_secret right?"))

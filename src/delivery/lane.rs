@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use super::outcome::Outcome;
+use super::outcome::{Cause, Outcome};
 use super::request::{Done, Parcel, Sender};
 use super::{Phase, Settings, backoff};
 use crate::clock::Timestamp;
@@ -27,6 +27,9 @@ const STORE_PAUSE: Duration = Duration::from_secs(1);
 /// When so many single events are refused and nothing is delivered, the meter is held: a set-up
 /// that refuses everything must not turn the whole backlog into dead letters.
 const REFUSED_IN_A_ROW_MAX: u32 = 20;
+
+/// When one batch was refused so often without a known reason, the meter is held.
+const UNEXPLAINED_MAX: u32 = 5;
 
 /// One meter's lane.
 #[derive(Debug)]
@@ -164,7 +167,7 @@ impl Lane {
         match read.await {
             Ok(Ok(Some((head, body)))) => {
                 self.after = head.id;
-                Some(Parcel { head, body })
+                Some(Parcel { head, body, unexplained: 0 })
             }
             Ok(Ok(None)) => {
                 self.is_exhausted = true;
@@ -187,6 +190,7 @@ impl Lane {
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             Err(_) => return,
         };
+        let unexplained = parcel.as_ref().map_or(0, |parcel| parcel.unexplained);
         if let Some(parcel) = parcel {
             let place = self.waiting.partition_point(|other| other.head.id < parcel.head.id);
             self.waiting.insert(place, parcel);
@@ -195,13 +199,17 @@ impl Lane {
             None => {}
             Some(Outcome::Delivered) => self.recover(),
             Some(Outcome::Refused { words, .. }) => self.take_refusal(events, &words),
-            Some(Outcome::Retry { after, is_rate_limited, reason }) => {
+            Some(Outcome::Retry { after, cause, reason }) => {
                 let wait = self.backoff(after);
-                if is_rate_limited {
-                    // The rate is the tenant's: every lane waits.
-                    self.sender.budget.pause(wait);
+                match cause {
+                    Cause::Ill => self.fail(LaneState::Retrying, &reason, wait),
+                    Cause::RateLimited => {
+                        // The rate is the tenant's: every lane waits.
+                        self.sender.budget.pause(wait);
+                        self.fail(LaneState::Retrying, &reason, wait);
+                    }
+                    Cause::Unexplained => self.take_unexplained(unexplained, &reason, wait),
                 }
-                self.fail(LaneState::Retrying, &reason, wait);
             }
             Some(Outcome::Unknown(reason)) => {
                 let wait = self.backoff(None);
@@ -211,6 +219,17 @@ impl Lane {
                 self.fail(LaneState::Held, &reason, self.timing.hold_interval);
             }
         }
+    }
+
+    /// A refusal that says nothing of what would help: it may pass, and a person has to look when it
+    /// does not.
+    fn take_unexplained(&mut self, times: u32, reason: &str, wait: Duration) {
+        if times < UNEXPLAINED_MAX {
+            self.fail(LaneState::Retrying, reason, wait);
+            return;
+        }
+        let reason = format!("{times} refusals without a known reason, the last one: {reason}");
+        self.fail(LaneState::Held, &reason, self.timing.hold_interval.max(wait));
     }
 
     /// A batch was cut, or its only event given up: its halves are at the end of the queue.

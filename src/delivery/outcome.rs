@@ -17,6 +17,10 @@ const DUPLICATE_EVENT: &str = "70001204";
 /// Codes of mistakes in events: cut the batch until the wrong ones are alone.
 const WRONG_EVENTS: [&str; 3] = ["70000000", "70001200", "70001201"];
 
+/// Codes of mistakes in the set-up of the tenant, the client or the meter.
+const WRONG_SETUP: [&str; 7] =
+    ["70002001", "70002002", "70002003", "70002004", "70002006", "70002103", "70002104"];
+
 /// What Mediation answered.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Answer {
@@ -43,8 +47,8 @@ pub enum Outcome {
     Retry {
         /// How long the server asked to wait, not capped.
         after: Option<Duration>,
-        /// Whether the whole tenant is over its rate.
-        is_rate_limited: bool,
+        /// Why it was not taken.
+        cause: Cause,
         /// What was answered, in words.
         reason: String,
     },
@@ -61,13 +65,25 @@ pub enum Outcome {
     Hold(String),
 }
 
+/// Why something was not taken that may be taken later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The far end or the way to it is ill.
+    Ill,
+    /// The whole tenant is over its rate.
+    RateLimited,
+    /// It was refused for a reason that is not known. When it goes on, a person has to look.
+    Unexplained,
+}
+
 /// Decides what `answer`, read at `now`, means.
 pub fn of_answer(answer: &Answer, now: Timestamp) -> Outcome {
     let words = Words::read(&answer.body);
     let reason = format!("{} {words}", answer.status);
     let is_rate_limited = answer.status == 429 || words.code.as_deref() == Some(RATE_LIMITED);
+    let retry = |cause, reason| Outcome::Retry { after: asked(answer, now), cause, reason };
     if is_rate_limited {
-        return Outcome::Retry { after: asked(answer, now), is_rate_limited, reason };
+        return retry(Cause::RateLimited, reason);
     }
     let is_duplicate = words.code.as_deref() == Some(DUPLICATE_EVENT);
     match answer.status {
@@ -76,6 +92,7 @@ pub fn of_answer(answer: &Answer, now: Timestamp) -> Outcome {
         200..=299 | 400 if is_about_events(answer.status, &words) => {
             Outcome::Refused { is_too_large: false, words }
         }
+        200..=299 if !is_about_setup(&words) => retry(Cause::Unexplained, reason),
         413 => Outcome::Refused { is_too_large: true, words },
         401 => Outcome::Unauthorized(reason),
         404 => Outcome::Hold(format!(
@@ -83,9 +100,7 @@ pub fn of_answer(answer: &Answer, now: Timestamp) -> Outcome {
              /meters/streaming/ingestion/{{meter}} and /usage/bulk/{{meter}}?"
         )),
         300..=399 => Outcome::Hold(format!("{reason}; redirects are not followed")),
-        408 | 425 | 500..=599 => {
-            Outcome::Retry { after: asked(answer, now), is_rate_limited, reason }
-        }
+        408 | 425 | 500..=599 => retry(Cause::Ill, reason),
         _ => Outcome::Hold(reason),
     }
 }
@@ -96,6 +111,11 @@ fn is_about_events(status: u16, words: &Words) -> bool {
         Some(code) => WRONG_EVENTS.contains(&code.as_str()),
         None => status == 400,
     }
+}
+
+/// Whether only a person can change what was answered.
+fn is_about_setup(words: &Words) -> bool {
+    words.code.as_deref().is_some_and(|code| WRONG_SETUP.contains(&code))
 }
 
 /// How long the server asks to wait.
@@ -139,7 +159,8 @@ mod tests {
         match outcome {
             Outcome::Delivered => "delivered",
             Outcome::Unauthorized(_) => "unauthorized",
-            Outcome::Retry { is_rate_limited: true, .. } => "rate limited",
+            Outcome::Retry { cause: Cause::RateLimited, .. } => "rate limited",
+            Outcome::Retry { cause: Cause::Unexplained, .. } => "unexplained",
             Outcome::Retry { .. } => "retry",
             Outcome::Unknown(_) => "unknown",
             Outcome::Hold(_) => "hold",
@@ -155,7 +176,10 @@ mod tests {
             (200, "{\"success\":true,\"message\":\"ok\"}", "delivered"),
             (202, "<html>", "delivered"),
             (200, "\u{1}\u{2}", "delivered"),
-            (200, "{\"success\":false,\"message\":\"no\"}", "hold"),
+            (200, "{\"success\":false,\"message\":\"no\"}", "unexplained"),
+            (202, "{\"success\":false,\"error\":{\"code\":1}}", "unexplained"),
+            (200, "{\"success\":false,\"error\":{\"code\":70002003}}", "hold"),
+            (200, "{\"success\":false,\"error\":{\"code\":70002006}}", "hold"),
             (200, "{\"success\":false,\"error\":{\"code\":70002005}}", "rate limited"),
             (400, "{\"errors\":[{\"code\":\"70002005\",\"message\":\"\"}]}", "rate limited"),
             (400, "{\"errors\":[{\"code\":\"70001204\",\"message\":\"\"}]}", "delivered"),

@@ -11,7 +11,7 @@ use super::Phase;
 use super::auth::{Auth, Token};
 use super::budget::{Budget, Load};
 use super::gate::Gate;
-use super::outcome::{Outcome, of_answer};
+use super::outcome::{Cause, Outcome, of_answer};
 use super::refusal;
 use super::transport::{Failure, Transport};
 use crate::clock::Timestamp;
@@ -26,6 +26,8 @@ pub struct Parcel {
     pub head: BatchHead,
     /// The frozen body.
     pub body: Bytes,
+    /// How often it was refused in this run without a known reason.
+    pub unexplained: u32,
 }
 
 /// What became of a try.
@@ -97,8 +99,11 @@ impl Sender {
         if let Outcome::Refused { is_too_large, words } = outcome {
             return self.replace(meter, parcel, is_too_large, words).await;
         }
-        if let Outcome::Retry { after: Some(after), is_rate_limited, .. } = outcome {
-            self.record_wait(&meter, after, is_rate_limited).await;
+        if let Outcome::Retry { after: Some(after), cause, .. } = outcome {
+            self.record_wait(&meter, after, cause == Cause::RateLimited).await;
+        }
+        if let Outcome::Retry { cause: Cause::Unexplained, .. } = outcome {
+            parcel.unexplained += 1;
         }
         let outcome_unknown = matches!(outcome, Outcome::Unknown(_));
         if outcome_unknown {
@@ -210,7 +215,7 @@ impl Sender {
                 Tried { outcome: of_answer(&answer, Timestamp::now()), status: Some(answer.status) }
             }
             Err(Failure::NotSent(reason)) => Tried {
-                outcome: Outcome::Retry { after: None, is_rate_limited: false, reason },
+                outcome: Outcome::Retry { after: None, cause: Cause::Ill, reason },
                 status: None,
             },
             Err(Failure::Unanswered(reason)) => {
@@ -229,10 +234,10 @@ impl Sender {
     /// Lets nothing go out for as long as the server asked, capped. The lane hears of it later,
     /// after the commit, and by then other requests would have left.
     fn obey(&self, outcome: &mut Outcome) {
-        let Outcome::Retry { after: Some(after), is_rate_limited, .. } = outcome else { return };
+        let Outcome::Retry { after: Some(after), cause, .. } = outcome else { return };
         *after = self.retry_after_max.min(*after);
         self.gate.close_for(*after);
-        if *is_rate_limited {
+        if *cause == Cause::RateLimited {
             self.budget.pause(*after);
         }
     }
@@ -258,7 +263,7 @@ impl Sender {
 /// of it.
 fn load(tried: &Tried) -> Option<Load> {
     match (&tried.outcome, tried.status) {
-        (Outcome::Retry { is_rate_limited: true, .. }, _) => Some(Load::RateLimited),
+        (Outcome::Retry { cause: Cause::RateLimited, .. }, _) => Some(Load::RateLimited),
         (Outcome::Unknown(_), _) | (_, Some(503)) => Some(Load::Overload),
         (_, Some(_)) => Some(Load::Fine),
         (_, None) => None,

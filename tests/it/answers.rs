@@ -36,6 +36,13 @@ fn a_code_for_too_many_requests_in_a_success_is_tried_again() -> Result {
 }
 
 #[test]
+fn a_success_that_is_none_for_an_unknown_reason_is_tried_again_before_a_person_is_needed() -> Result
+{
+    assert_eq!(deliver_ten(&["no-success,code=12345x4"])?, [(200, 5)]);
+    Ok(())
+}
+
+#[test]
 fn a_duplicate_is_delivered() -> Result {
     // The far end says that it has the events: its books here say that it never took them.
     let folder = Folder::new()?;
@@ -87,6 +94,7 @@ fn an_answer_that_only_a_person_can_change_holds_the_meter_and_drops_nothing() -
         ("status=302", "redirect"),
         ("status=422", "422"),
         ("no-success,code=70002006", "70002006"),
+        ("no-success,code=12345", "5 refusals without a known reason, the last one: 200"),
     ] {
         let folder = Folder::new()?;
         let sim = Sim::with_faults(&[fault])?;
