@@ -54,6 +54,7 @@ fn commits(criterion: &mut Criterion) {
                         meter: Arc::clone(&meter.name),
                         attempts: 1,
                         status: 200,
+                        is_duplicate: false,
                         at: Timestamp::now(),
                     });
                 }

@@ -64,6 +64,8 @@ pub enum Settlement {
         attempts: u32,
         /// The HTTP status of the answer.
         status: u16,
+        /// Whether Mediation said that it had the events before.
+        is_duplicate: bool,
         /// When the answer came.
         at: Timestamp,
     },

@@ -29,6 +29,7 @@ use crate::position::Cursor;
 use crate::settlement::Settlement;
 use batches::{Retired, Tries};
 use lock::Lock;
+use receipts::Answered;
 
 /// The name of the database in the state directory.
 pub const FILE_NAME: &str = "meterd.db";
@@ -266,10 +267,10 @@ fn settle(
     track_prefix: &str,
 ) -> rusqlite::Result<()> {
     match settlement {
-        Settlement::Delivered { batch, meter, attempts, status, at } => {
+        Settlement::Delivered { batch, meter, attempts, status, is_duplicate, at } => {
+            let answered = Answered { status: *status, is_duplicate: *is_duplicate, at: *at };
             // Nothing to count when the receipt is there already.
-            if let Some(events) =
-                receipts::replace_batch(transaction, *batch, *attempts, *status, *at)?
+            if let Some(events) = receipts::replace_batch(transaction, *batch, *attempts, answered)?
             {
                 tallies::add_delivered(transaction, meter, events, *at)?;
             }

@@ -132,7 +132,7 @@ fn the_readme_tells_what_each_status_means() -> Result {
         let told = row.ok_or_else(|| format!("nothing is said of {status}"))?[1].as_str();
         let answer = Answer { status, ..Answer::default() };
         let expected = match of_answer(&answer, Timestamp::from_millis(0)) {
-            Outcome::Delivered => "**delivered**",
+            Outcome::Delivered { .. } => "**delivered**",
             Outcome::Unauthorized(_) => "**new token**",
             Outcome::Retry { .. } => "**retry**",
             Outcome::Hold(_) => "**hold**",

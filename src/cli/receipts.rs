@@ -81,13 +81,19 @@ fn list(arguments: &List) -> Result<(), Failure> {
             receipt.delivered_at.to_string(),
             receipt.meter.clone(),
             receipt.events.to_string(),
-            receipt.status.to_string(),
+            status(receipt),
             receipt.attempts.to_string(),
             receipt.outcome_unknown_attempts.to_string(),
             receipt.track_id.clone(),
         ]
     };
     print(&table(&header, &receipts.iter().map(row).collect::<Vec<_>>()))
+}
+
+/// `200`, with a word behind it when Mediation had the events before.
+fn status(receipt: &Receipt) -> String {
+    let mark = if receipt.duplicate { " duplicate" } else { "" };
+    format!("{}{mark}", receipt.status)
 }
 
 fn show(arguments: &Show) -> Result<(), Failure> {
@@ -116,7 +122,7 @@ fn show(arguments: &Show) -> Result<(), Failure> {
         receipt.wire_bytes,
         receipt.sha256,
         receipt.delivered_at,
-        receipt.status,
+        status(&receipt),
         receipt.attempts,
         receipt.outcome_unknown_attempts
     ))

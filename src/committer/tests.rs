@@ -79,6 +79,7 @@ fn deliver(batch: i64) -> (Posting, oneshot::Receiver<()>) {
         meter: "m".into(),
         attempts: 1,
         status: 200,
+        is_duplicate: false,
         at: Timestamp::now(),
     };
     (Posting { settlement, committed }, wait)

@@ -181,7 +181,9 @@ fn read_token(answer: &Answer) -> Option<(SecretString, Duration)> {
 /// Why an answer holds no token. Wrong credentials need a person; all else may pass.
 fn no_token(answer: &Answer) -> Outcome {
     match of_answer(answer, Timestamp::now()) {
-        Outcome::Delivered => Outcome::Hold("token: the answer holds no access_token".into()),
+        Outcome::Delivered { .. } => {
+            Outcome::Hold("token: the answer holds no access_token".into())
+        }
         Outcome::Unauthorized(reason) | Outcome::Hold(reason) => {
             Outcome::Hold(format!("token: {reason}; are client_id and client_secret right?"))
         }

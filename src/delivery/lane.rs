@@ -197,7 +197,7 @@ impl Lane {
         }
         match outcome {
             None => {}
-            Some(Outcome::Delivered) => self.recover(),
+            Some(Outcome::Delivered { .. }) => self.recover(),
             Some(Outcome::Refused { words, .. }) => self.take_refusal(events, &words),
             Some(Outcome::Retry { after, cause, reason }) => {
                 let wait = self.backoff(after);

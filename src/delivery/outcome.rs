@@ -40,7 +40,10 @@ pub struct Answer {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// Mediation has it.
-    Delivered,
+    Delivered {
+        /// Whether it says that it had it before.
+        is_duplicate: bool,
+    },
     /// The token was not accepted.
     Unauthorized(String),
     /// Not taken; it may be taken later.
@@ -87,8 +90,10 @@ pub fn of_answer(answer: &Answer, now: Timestamp) -> Outcome {
     }
     let is_duplicate = words.code.as_deref() == Some(DUPLICATE_EVENT);
     match answer.status {
-        200..=299 if words.success != Some(false) || is_duplicate => Outcome::Delivered,
-        400 | 409 if is_duplicate => Outcome::Delivered,
+        200..=299 if words.success != Some(false) || is_duplicate => {
+            Outcome::Delivered { is_duplicate }
+        }
+        400 | 409 if is_duplicate => Outcome::Delivered { is_duplicate },
         200..=299 | 400 if is_about_events(answer.status, &words) => {
             Outcome::Refused { is_too_large: false, words }
         }
@@ -157,7 +162,8 @@ mod tests {
 
     fn name(outcome: &Outcome) -> &'static str {
         match outcome {
-            Outcome::Delivered => "delivered",
+            Outcome::Delivered { is_duplicate: false } => "delivered",
+            Outcome::Delivered { is_duplicate: true } => "duplicate",
             Outcome::Unauthorized(_) => "unauthorized",
             Outcome::Retry { cause: Cause::RateLimited, .. } => "rate limited",
             Outcome::Retry { cause: Cause::Unexplained, .. } => "unexplained",
@@ -182,8 +188,11 @@ mod tests {
             (200, "{\"success\":false,\"error\":{\"code\":70002006}}", "hold"),
             (200, "{\"success\":false,\"error\":{\"code\":70002005}}", "rate limited"),
             (400, "{\"errors\":[{\"code\":\"70002005\",\"message\":\"\"}]}", "rate limited"),
-            (400, "{\"errors\":[{\"code\":\"70001204\",\"message\":\"\"}]}", "delivered"),
-            (409, "{\"error\":{\"code\":70001204}}", "delivered"),
+            (400, "{\"errors\":[{\"code\":\"70001204\",\"message\":\"\"}]}", "duplicate"),
+            (409, "{\"error\":{\"code\":70001204}}", "duplicate"),
+            (200, "{\"success\":false,\"errors\":[{\"code\":70001204}]}", "duplicate"),
+            (200, "{\"success\":true,\"reasons\":[{\"code\":\"70001204\"}]}", "duplicate"),
+            (500, "{\"error\":{\"code\":70001204}}", "retry"),
             (200, "{\"success\":false,\"error\":{\"code\":70001201}}", "refused"),
             (400, "{\"errors\":[{\"code\":\"70000000\",\"message\":\"\"}]}", "refused"),
             (400, "{\"errors\":[{\"code\":\"70001200\",\"message\":\"\"}]}", "refused"),

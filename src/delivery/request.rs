@@ -82,12 +82,13 @@ impl Sender {
             return Done::with(parcel, None);
         };
         let batch = parcel.head.id;
-        if outcome == Outcome::Delivered {
+        if let Outcome::Delivered { is_duplicate } = outcome {
             let receipt = Settlement::Delivered {
                 batch,
                 meter: Arc::clone(&meter.name),
                 attempts: parcel.head.attempts + 1,
                 status: status.unwrap_or_default(),
+                is_duplicate,
                 at: Timestamp::now(),
             };
             // The batch is not looked at again before its receipt is there.

@@ -36,6 +36,19 @@ pub struct Receipt {
     pub delivered_at: Timestamp,
     /// The HTTP status of the answer.
     pub status: u16,
+    /// Whether Mediation said that it had the events before.
+    pub duplicate: bool,
+}
+
+/// The answer that made a batch a delivered one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Answered {
+    /// The HTTP status.
+    pub(super) status: u16,
+    /// Whether Mediation said that it had the events before.
+    pub(super) is_duplicate: bool,
+    /// When it came.
+    pub(super) at: Timestamp,
 }
 
 /// Puts a receipt in the place of `batch`; gives its number of events, or nothing when the batch
@@ -44,18 +57,20 @@ pub(super) fn replace_batch(
     transaction: &Transaction<'_>,
     batch: BatchId,
     attempts: u32,
-    status: u16,
-    at: Timestamp,
+    answered: Answered,
 ) -> rusqlite::Result<Option<u32>> {
     let copy = "INSERT INTO receipts (batch, meter, track_id, events, payload_bytes, wire_bytes, \
                 sha256, first_event_id, last_event_id, attempts, outcome_unknown_attempts, \
-                created_at, delivered_at, status) \
+                created_at, delivered_at, status, duplicate) \
                 SELECT id, meter, track_id, events, payload_bytes, wire_bytes, \
                 sha256, first_event_id, last_event_id, ?2, outcome_unknown_attempts, created_at, \
-                ?3, ?4 FROM batches WHERE id = ?1 RETURNING events";
+                ?3, ?4, ?5 FROM batches WHERE id = ?1 RETURNING events";
+    let Answered { status, is_duplicate, at } = answered;
     let events = transaction
         .prepare_cached(copy)?
-        .query_row(params![batch.0, attempts, at.as_millis(), status], |row| row.get(0))
+        .query_row(params![batch.0, attempts, at.as_millis(), status, is_duplicate], |row| {
+            row.get(0)
+        })
         .optional()?;
     batches::retire(transaction, batch)?;
     Ok(events)
@@ -68,7 +83,7 @@ pub(super) fn prune(transaction: &Transaction<'_>, before_millis: i64) -> rusqli
 
 const COLUMNS: &str = "batch, track_id, meter, events, payload_bytes, wire_bytes, lower(hex(sha256)), \
                        first_event_id, last_event_id, attempts, outcome_unknown_attempts, \
-                       delivered_at, status";
+                       delivered_at, status, duplicate";
 
 /// At most `limit` receipts of batches behind `after`, oldest first.
 pub(super) fn list(
@@ -105,5 +120,6 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Receipt> {
         outcome_unknown_attempts: row.get(10)?,
         delivered_at: Timestamp::from_millis(row.get(11)?),
         status: row.get(12)?,
+        duplicate: row.get(13)?,
     })
 }

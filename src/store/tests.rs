@@ -88,6 +88,7 @@ fn delivered(batch: i64, meter: &Arc<Meter>) -> Settlement {
         meter: Arc::clone(&meter.name),
         attempts: 3,
         status: 200,
+        is_duplicate: false,
         at: NOW,
     }
 }

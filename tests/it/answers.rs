@@ -43,13 +43,33 @@ fn a_success_that_is_none_for_an_unknown_reason_is_tried_again_before_a_person_i
 }
 
 #[test]
-fn a_duplicate_is_delivered() -> Result {
-    // The far end says that it has the events: its books here say that it never took them.
-    let folder = Folder::new()?;
-    let sim = Sim::with_faults(&["status=409"])?;
-    folder.run_to_end(&Config::new(&sim.url(), STDIN), lines(0..10).as_bytes())?;
-    assert_eq!(folder.counted("delivered")?, 10);
-    assert_eq!(sim.stats().requests, 1);
+fn a_duplicate_is_delivered_and_marked() -> Result {
+    let refusal =
+        r#"{"errors":[{"code":"70001204","message":"Duplicate event."}],"success":false}"#;
+    let success = r#"{"success":true,"reasons":[{"code":70001204,"message":"Duplicate event."}]}"#;
+    for (status, body, is_duplicate) in [
+        ("400 Bad Request", refusal, true),
+        ("409 Conflict", refusal, true),
+        ("200 OK", refusal, true),
+        ("200 OK", success, true),
+        ("200 OK", "{}", false),
+    ] {
+        let folder = Folder::new()?;
+        let server = RawServer::start(move |_, _| Reply::answer(status, "", body))?;
+        folder.run_to_end(&Config::new(&server.url(), STDIN), lines(0..10).as_bytes())?;
+        assert_eq!(server.requests().len(), 1, "{status}");
+        assert_eq!(folder.counted("delivered")?, 10);
+        let receipts = folder.receipts()?;
+        let [receipt] = receipts.as_slice() else {
+            return Err(format!("{status}: {} receipts", receipts.len()).into());
+        };
+        assert_eq!(receipt["duplicate"], is_duplicate, "{status}");
+        for command in [["receipts", "list"].as_slice(), &["receipts", "show", "1"]] {
+            let shown = String::from_utf8(folder.command(command)?.stdout)?;
+            let code = status.split(' ').next().unwrap_or_default();
+            assert_eq!(shown.contains(&format!("{code} duplicate")), is_duplicate, "{shown}");
+        }
+    }
     Ok(())
 }
 
