@@ -3,10 +3,12 @@
 //! One file a command. They parse and print; what they do is done by the library.
 
 pub mod check;
+pub mod completions;
 pub mod dead_letters;
 pub mod demo;
 mod failure;
 mod log;
+pub mod man;
 mod output;
 pub mod receipts;
 pub mod run;
@@ -57,6 +59,10 @@ enum Command {
     /// Look at what was delivered
     #[command(subcommand)]
     Receipts(receipts::Command),
+    /// Print what a shell needs to complete the command line
+    Completions(completions::Arguments),
+    /// Print the manual
+    Man(man::Arguments),
 }
 
 /// Parses the command line, runs the command, and gives its exit code.
@@ -91,6 +97,8 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Status(arguments) => status::run(&arguments),
         Command::DeadLetters(command) => dead_letters::run(&command),
         Command::Receipts(command) => receipts::run(&command),
+        Command::Completions(arguments) => completions::run(&arguments),
+        Command::Man(arguments) => man::run(&arguments),
     }
 }
 

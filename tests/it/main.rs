@@ -13,6 +13,7 @@ mod credentials;
 mod dead_letters;
 mod harness;
 mod kill;
+mod manual;
 mod outage;
 mod regression;
 mod replay;
