@@ -28,7 +28,7 @@ fn handover(criterion: &mut Criterion) {
                         drop(groups);
                     });
                     for chunk in chunks {
-                        assert!(intake.send_blocking(chunk, &never).is_ok());
+                        assert!(intake.block_on(intake.send(chunk, &never)).is_ok());
                     }
                     drop(intake);
                     packed.iter().map(|group| group.slices.len()).sum::<usize>()

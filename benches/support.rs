@@ -9,7 +9,6 @@ use meterd::chunk::{Buffer, CHUNK_BYTES, Chunk, Content, SourceTag, Stream};
 use meterd::group::{Group, Slice};
 use meterd::meter::Meter;
 use meterd::position::{Numbering, Origin};
-use meterd::telemetry::SourceCounters;
 
 /// Events in one request of a production tenant.
 pub(crate) const EVENTS_PER_REQUEST: usize = 10_000;
@@ -50,8 +49,7 @@ pub(crate) fn meter(event_id_field: Option<&str>) -> Arc<Meter> {
 
 /// A stream of `meter`.
 pub(crate) fn stream(meter: &Arc<Meter>) -> Arc<Stream> {
-    let counters = SourceCounters::default();
-    let source = SourceTag { name: "bench".into(), meter: Arc::clone(meter), counters };
+    let source = SourceTag::new("bench", Arc::clone(meter));
     Arc::new(Stream {
         source: Arc::new(source),
         origin: Origin(0x0123_4567_89ab_cdef),

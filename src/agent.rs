@@ -6,6 +6,7 @@
 //! closed; delivery has what is left of the grace period. What is not delivered stays in the
 //! store. A stage that ends by itself is a failure: the agent drains and ends with an error.
 
+mod holds;
 pub mod service;
 pub mod signals;
 pub mod supervisor;
@@ -30,7 +31,7 @@ use crate::settlement::Posting;
 use crate::stop::Stopper;
 use crate::store::reader::Reader;
 use crate::store::tallies::Status;
-use crate::{delivery, pack, source, store};
+use crate::{breaker, delivery, pack, source, store};
 use supervisor::Supervisor;
 
 /// Everything that an agent needs to run.
@@ -63,6 +64,17 @@ pub struct Source {
     pub meter: Arc<Meter>,
     /// What it reads.
     pub settings: source::Settings,
+    /// When it is held; none: never.
+    pub breaker: Option<breaker::Settings>,
+}
+
+/// What a running agent can be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Request {
+    /// To drain and end; the second time, to end at once.
+    Stop,
+    /// To try again what is held for what was read.
+    LookAgain,
 }
 
 /// Why an agent could not start, or did not end well.
@@ -122,16 +134,16 @@ pub struct Report {
 const LAST_WAIT: Duration = Duration::from_secs(2);
 
 /// Runs an agent until its sources have ended and everything is delivered, or until it is asked
-/// to stop: each message on `stops` is one request, the second means at once.
+/// to stop.
 pub async fn run(
     settings: Settings,
-    mut stops: mpsc::Receiver<()>,
+    mut requests: mpsc::Receiver<Request>,
     ready: impl FnOnce(&Ready),
 ) -> Result<Report, Error> {
     let mut run = wiring::start(&settings)?;
     ready(&run.ready);
     service::tell_ready();
-    run.until_lanes_end(&mut stops).await;
+    run.until_lanes_end(&mut requests).await;
     service::tell_stopping();
     run.end(&settings).await
 }
@@ -159,7 +171,7 @@ struct Run {
 
 impl Run {
     /// Everything between ready and the end of the last lane.
-    async fn until_lanes_end(&mut self, stops: &mut mpsc::Receiver<()>) {
+    async fn until_lanes_end(&mut self, requests: &mut mpsc::Receiver<Request>) {
         loop {
             if self.supervisor.sources_left() == 0 && self.intake.take().is_some() {
                 // The last sender is gone: the stages behind it end one after the other.
@@ -168,7 +180,10 @@ impl Run {
             }
             let deadline = self.deadline();
             tokio::select! {
-                Some(()) = stops.recv() => self.stop(),
+                Some(request) = requests.recv() => match request {
+                    Request::Stop => self.stop(),
+                    Request::LookAgain => self.look_again(),
+                },
                 ended = self.supervisor.next() => if let Err(error) = ended { self.fail(error) },
                 () = told(&mut self.groups_done) => self.advance(match self.stopping_since {
                     Some(_) => Phase::Hurry,
@@ -186,6 +201,12 @@ impl Run {
                     self.pass_deadline();
                 }
             }
+        }
+    }
+
+    fn look_again(&self) {
+        for source in &self.ready.sources {
+            source.breaker.close();
         }
     }
 

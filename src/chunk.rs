@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender};
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::breaker::Breaker;
 use crate::dead_letter::Reason;
 use crate::meter::Meter;
 use crate::position::{BytesHash, FileMark, Numbering, Origin, TAIL_BYTES_MAX};
@@ -26,6 +27,16 @@ pub struct SourceTag {
     pub meter: Arc<Meter>,
     /// What it did since the start.
     pub counters: SourceCounters,
+    /// Whether its lines are taken.
+    pub breaker: Breaker,
+}
+
+impl SourceTag {
+    /// A source that nothing holds.
+    pub fn new(name: impl Into<Arc<str>>, meter: Arc<Meter>) -> Self {
+        let (counters, breaker) = (SourceCounters::default(), Breaker::default());
+        Self { name: name.into(), meter, counters, breaker }
+    }
 }
 
 /// One run of lines along which positions count: a generation of a file, a connection, a

@@ -13,7 +13,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::agent::{self, Source};
+use crate::agent::{self, Request, Source};
+use crate::breaker;
 use crate::delivery::{self, Credentials};
 use crate::meter::Meter;
 use crate::simulator::{self, Fault, Simulator, Stats};
@@ -103,11 +104,11 @@ pub enum Error {
     Fault(#[from] simulator::faults::Error),
 }
 
-/// Runs the demo in `directory`, which is empty. `stops` ends it early.
+/// Runs the demo in `directory`, which is empty. A request to stop ends it early.
 pub async fn run(
     settings: Settings,
     directory: &Path,
-    stops: mpsc::Receiver<()>,
+    requests: mpsc::Receiver<Request>,
     mut tell: impl FnMut(Progress),
 ) -> Result<Outcome, Error> {
     let simulator = Simulator::bind(simulator_settings()?).await?;
@@ -130,10 +131,10 @@ pub async fn run(
     };
     let begin = Instant::now();
     let application = Application::start(directory, listening, settings.events)?;
-    let waited = wait(settings, &application, &meter, stops, &mut tell).await;
+    let waited = wait(settings, &application, &meter, requests, &mut tell).await;
     let elapsed = begin.elapsed();
     // Nobody listens when the agent has ended by itself, and then it says why.
-    let _ = stop_agent.send(()).await;
+    let _ = stop_agent.send(Request::Stop).await;
     let report = agent.await.map_err(|_| Error::NotReady)??;
     end_of_simulator.cancel();
     let _ = serving.await;
@@ -148,7 +149,7 @@ async fn wait(
     settings: Settings,
     application: &Application,
     meter: &Meter,
-    mut stops: mpsc::Receiver<()>,
+    mut requests: mpsc::Receiver<Request>,
     tell: &mut impl FnMut(Progress),
 ) -> Result<(), Error> {
     let until = Instant::now() + settings.time_max;
@@ -165,7 +166,7 @@ async fn wait(
         }
         tokio::select! {
             () = sleep(PROGRESS_INTERVAL) => {}
-            _ = stops.recv() => return Ok(()),
+            Some(Request::Stop) = requests.recv() => return Ok(()),
         }
     }
 }
@@ -184,8 +185,12 @@ fn agent_settings(directory: &Path, base_url: &str) -> agent::Settings {
     let upload_url = format!("{base_url}/meters/streaming/ingestion/{METER}");
     let event_id_field = Some("EventId".into());
     let meter = Arc::new(Meter { event_id_field, ..Meter::new(METER, upload_url) });
-    let source =
-        |name: &str, settings| Source { name: name.into(), meter: Arc::clone(&meter), settings };
+    let source = |name: &str, settings| Source {
+        name: name.into(),
+        meter: Arc::clone(&meter),
+        settings,
+        breaker: Some(breaker::Settings::default()),
+    };
     let file = source::file::Settings {
         paths: vec![directory.join("usage.jsonl*").display().to_string()],
         exclude: Vec::new(),

@@ -71,9 +71,9 @@ impl Intake {
         self.chunks.send(chunk).map_err(|_| Closed)
     }
 
-    /// [`Intake::send`] for a thread outside the runtime.
-    pub fn send_blocking(&self, chunk: Chunk, until: &CancellationToken) -> Result<(), Closed> {
-        self.runtime.block_on(self.send(chunk, until))
+    /// Waits on the runtime as a thread outside of it.
+    pub fn block_on<F: Future>(&self, waiting: F) -> F::Output {
+        self.runtime.block_on(waiting)
     }
 
     /// The share that `chunk` takes; a chunk larger than the whole intake takes all of it.

@@ -11,7 +11,8 @@
 //!    request, and numbers it.
 //! 4. [`pack`] checks every line against the [`schema`], gives it an
 //!    [event id](pack::event_id) and makes one gzipped body. A line that is no event comes out
-//!    as a [`dead_letter`]. Workers do this in any order.
+//!    as a [`dead_letter`], and too many of those make the [`breaker`] hold the source. Workers do
+//!    this in any order.
 //! 5. The [`committer`] puts the groups back in order and writes bodies, cursors, dead letters and
 //!    tallies in one transaction to the [`store`]. Whatever may be acknowledged is so from here.
 //! 6. [`delivery`] has a [lane](delivery::lane) for every meter. It takes the oldest body, waits
@@ -32,6 +33,7 @@
 
 pub mod agent;
 pub mod body;
+pub mod breaker;
 pub mod chunk;
 pub mod cli;
 pub mod clock;

@@ -19,8 +19,9 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::body;
+use crate::breaker::{Found, Judged};
 use crate::clock::Timestamp;
-use crate::group::{Group, PackedGroup};
+use crate::group::{Group, PackedGroup, SourceTally};
 
 /// The settings of batching and packing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +44,7 @@ pub fn run(
     let mut worker = packer::Packer::new(compression_level);
     for group in groups {
         let commit = worker.pack(&group, Timestamp::now())?;
+        tell_breakers(&group, &commit.tallies);
         // The lines are not needed any more: their buffers go back to the pool before the commit.
         drop(group);
         if packed.send(commit).is_err() {
@@ -50,4 +52,18 @@ pub fn run(
         }
     }
     Ok(())
+}
+
+/// Tells each source of `group` what was found in its lines, once.
+fn tell_breakers(group: &Group, tallies: &[SourceTally]) {
+    // Lines of one group fit a u32, whatever was configured.
+    let count = |lines: u64| u32::try_from(lines).unwrap_or(u32::MAX);
+    for tally in tallies {
+        let mut sources = group.slices.iter().map(|slice| &slice.chunk.stream.source);
+        if let Some(source) = sources.find(|source| source.name == tally.source) {
+            let lines = count(tally.read.saturating_sub(tally.ignored));
+            let found = Found { lines, invalid: count(tally.dead_lettered) };
+            source.breaker.note(Judged { read: tally.read, found });
+        }
+    }
 }

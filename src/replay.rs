@@ -21,7 +21,6 @@ use crate::position::{Numbering, Origin, hash64};
 use crate::store;
 use crate::store::dead_letters::{Filter, StoredLetter};
 use crate::store::editor::Editor;
-use crate::telemetry::SourceCounters;
 
 /// The agent whose letters they are.
 #[derive(Debug, Clone)]
@@ -133,11 +132,7 @@ impl Replay<'_> {
                 self.report.left.extend(left);
                 continue;
             };
-            let tag = Arc::new(SourceTag {
-                name: source.into(),
-                meter: Arc::clone(configured),
-                counters: SourceCounters::default(),
-            });
+            let tag = Arc::new(SourceTag::new(source, Arc::clone(configured)));
             self.put_back_of(&tag, letters)?;
         }
         Ok(())

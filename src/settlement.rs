@@ -1,4 +1,4 @@
-//! What delivery wants written: only the committer writes.
+//! What delivery and others want written: only the committer writes.
 
 use std::sync::Arc;
 
@@ -51,7 +51,26 @@ impl LaneState {
     }
 }
 
-/// Something that delivery learned, to be committed.
+/// The state of a source, for `status`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourceState {
+    /// Its lines are taken as they come.
+    Reading,
+    /// Too many of its lines were bad; goes on by itself when they are good again.
+    Held,
+}
+
+impl SourceState {
+    /// The name in the store and in `status`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Reading => "reading",
+            Self::Held => "held",
+        }
+    }
+}
+
+/// Something that was learned and is to be committed.
 #[derive(Debug)]
 pub enum Settlement {
     /// Mediation has the batch: its receipt replaces it.
@@ -109,6 +128,17 @@ pub enum Settlement {
         /// The state now.
         state: LaneState,
         /// Why, in words; empty while running.
+        reason: String,
+        /// Since when.
+        at: Timestamp,
+    },
+    /// A source changed its state.
+    Source {
+        /// Which one.
+        source: Arc<str>,
+        /// The state now.
+        state: SourceState,
+        /// Why, in words; empty while reading.
         reason: String,
         /// Since when.
         at: Timestamp,

@@ -1,13 +1,14 @@
 //! Where lines come from. Every source cuts whole lines, keeps their bytes, and hands them to
 //! the intake; it knows nothing of events.
 //!
-//! A source never changes a line, never waits for anything but input, room in the intake and
-//! the stop signal, and never moves a cursor: the committer does, with the lines.
+//! A source never changes a line, never waits for anything but input, its breaker, room in the
+//! intake and the stop signal, and never moves a cursor: the committer does, with the lines.
 
 pub mod file;
 pub mod lines;
 pub mod once;
 mod prepare;
+mod ready;
 pub mod stdin;
 mod stream;
 pub mod tcp;
@@ -43,14 +44,6 @@ pub enum Settings {
     Stdin(stdin::Settings),
     /// `type = "tcp"`.
     Tcp(tcp::Settings),
-}
-
-impl Context {
-    /// Counts what the intake has taken.
-    fn count(&self, lines: u64, bytes: u64) {
-        self.tag.counters.lines_read.add(lines);
-        self.tag.counters.bytes_read.add(bytes);
-    }
 }
 
 /// A buffer that is mostly empty goes back to its pool and a small one takes its place: the

@@ -15,6 +15,7 @@ mod lock;
 pub mod migrations;
 pub mod reader;
 pub mod receipts;
+pub mod sources;
 pub mod tallies;
 
 use std::path::{Path, PathBuf};
@@ -233,8 +234,8 @@ impl Store {
 
     /// Begins a run in which each lane has at most `in_flight_max` unsettled requests. If the run
     /// before did not end by [`Store::end_run`], as many batches of each meter may have reached
-    /// Mediation without an answer: that is recorded. What
-    /// the server asked for is at most `wait_max` from now. Gives the number of these batches.
+    /// Mediation without an answer: that is recorded. What the server asked for is at most
+    /// `wait_max` from now; the states of sources are forgotten. Gives the number of these batches.
     pub fn begin_run(
         &mut self,
         in_flight_max: u32,
@@ -249,6 +250,7 @@ impl Store {
         };
         migrations::set_running(&transaction, Some(in_flight_max))?;
         lanes::limit_waits(&transaction, now.after(wait_max))?;
+        sources::forget(&transaction)?;
         let keep = i64::try_from(self.settings.receipts_keep.as_millis()).unwrap_or(i64::MAX);
         receipts::prune(&transaction, now.as_millis().saturating_sub(keep))?;
         transaction.commit()?;
@@ -298,6 +300,9 @@ fn settle(
         }
         Settlement::Wait { meter, until, is_tenants } => {
             lanes::set_wait(transaction, meter, *until, *is_tenants)
+        }
+        Settlement::Source { source, state, reason, at } => {
+            sources::set_state(transaction, source, *state, reason, *at)
         }
     }
 }

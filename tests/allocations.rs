@@ -11,7 +11,6 @@ use meterd::meter::{FourByteCharacters, Guards, Limits, Meter};
 use meterd::pack::packer::Packer;
 use meterd::position::{Numbering, Origin};
 use meterd::schema::{FieldType, Schema};
-use meterd::telemetry::SourceCounters;
 
 const NOW: Timestamp = Timestamp::from_millis(1_795_241_651_000);
 
@@ -42,8 +41,7 @@ fn group(events: u32, event_id_field: Option<&str>, format: Option<&str>) -> Gro
         },
         ..Meter::new("m", String::new())
     });
-    let counters = SourceCounters::default();
-    let source = SourceTag { name: "s".into(), meter: Arc::clone(&meter), counters };
+    let source = SourceTag::new("s", Arc::clone(&meter));
     let stream = Stream {
         source: Arc::new(source),
         origin: Origin(1),

@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
 
 /// What crosses between the stages. `mediation` reads answers, `telemetry` counts.
-const TYPES: [&str; 14] = [
+const TYPES: [&str; 15] = [
     "body",
+    "breaker",
     "chunk",
     "clock",
     "dead_letter",

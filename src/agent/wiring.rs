@@ -7,7 +7,8 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::supervisor::{Role, Supervisor};
-use super::{Error, Ready, Run, Settings, Source};
+use super::{Error, Ready, Run, Settings, Source, holds};
+use crate::breaker::Breaker;
 use crate::chunk::SourceTag;
 use crate::clock::Timestamp;
 use crate::committer::{self, Inputs};
@@ -19,7 +20,6 @@ use crate::source::{self, Context};
 use crate::stop::{Stop, Stopper};
 use crate::store::Store;
 use crate::store::reader::Reader;
-use crate::telemetry::SourceCounters;
 
 /// Groups that wait for a worker, beside those that are being packed. More would only hold room
 /// in the intake.
@@ -76,7 +76,9 @@ pub(super) fn start(settings: &Settings) -> Result<Run, Error> {
     supervisor.thread("committer", Role::Stage, move || committer::run(&mut store, inputs))?;
     start_packing(&settings.pack, outlet, &packed, &mut supervisor)?;
     drop(packed);
-    let ready = start_sources(settings, prepared, &intake, &stopper.signal(), &mut supervisor)?;
+    let sources = make_known(settings, &postings, &stopper.signal(), &mut supervisor);
+    let common = Common { agent: &settings.name, intake: &intake, stop: &stopper.signal() };
+    let ready = start_sources(sources, prepared, &common, &mut supervisor)?;
     Ok(Run {
         ready,
         supervisor,
@@ -144,29 +146,47 @@ fn prepare(sources: &[Source], store: &Store) -> Result<Prepared, Error> {
     sources.iter().map(prepare).collect()
 }
 
-fn start_sources(
+/// The sources as everything else sees them; their states are on record from here on.
+fn make_known(
     settings: &Settings,
-    prepared: Prepared,
-    intake: &Intake,
+    postings: &crossbeam_channel::Sender<Posting>,
     stop: &Stop,
+    supervisor: &mut Supervisor,
+) -> Vec<Arc<SourceTag>> {
+    let make_known = |source: &Source| {
+        let tag = SourceTag::new(Arc::clone(&source.name), Arc::clone(&source.meter));
+        let breaker = source.breaker.map(Breaker::new).unwrap_or_default();
+        let tag = Arc::new(SourceTag { breaker, ..tag });
+        holds::start(&tag, postings, &stop.drain, supervisor);
+        tag
+    };
+    settings.sources.iter().map(make_known).collect()
+}
+
+/// What all sources get.
+struct Common<'a> {
+    agent: &'a Arc<str>,
+    intake: &'a Intake,
+    stop: &'a Stop,
+}
+
+fn start_sources(
+    sources: Vec<Arc<SourceTag>>,
+    prepared: Prepared,
+    common: &Common<'_>,
     supervisor: &mut Supervisor,
 ) -> Result<Ready, Error> {
     let mut ready = Ready::default();
-    for (source, prepared) in settings.sources.iter().zip(prepared) {
-        let tag = Arc::new(SourceTag {
-            name: Arc::clone(&source.name),
-            meter: Arc::clone(&source.meter),
-            counters: SourceCounters::default(),
-        });
+    for (tag, prepared) in sources.into_iter().zip(prepared) {
         let context = Context {
-            agent: Arc::clone(&settings.name),
+            agent: Arc::clone(common.agent),
             tag: Arc::clone(&tag),
-            intake: intake.clone(),
-            stop: stop.clone(),
+            intake: common.intake.clone(),
+            stop: common.stop.clone(),
         };
+        ready.listening.extend(prepared.address().map(|at| (Arc::clone(&tag.name), at)));
+        let name = format!("source/{}", tag.name);
         ready.sources.push(tag);
-        ready.listening.extend(prepared.address().map(|at| (Arc::clone(&source.name), at)));
-        let name = format!("source/{}", source.name);
         let role = if prepared.ends() { Role::EndingSource } else { Role::EndlessSource };
         match prepared.into_running(context) {
             source::Running::Blocking(work) => supervisor.thread(&name, role, work)?,

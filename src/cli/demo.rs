@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::failure::Failure;
 use super::output::print;
-use super::run::{runtime, signals};
+use super::run::{requests, runtime};
 use super::{log, status};
 use crate::config::{Log, LogFormat};
 use crate::demo::{self, Error, Outcome, Progress, Settings};
@@ -39,7 +39,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut shown = None;
     let outcome = runtime()?.block_on(async {
         let tell = |now| show(&bar, &mut shown, now);
-        demo::run(settings, &directory.path, signals()?, tell).await.map_err(Failure::from)
+        demo::run(settings, &directory.path, requests()?, tell).await.map_err(Failure::from)
     });
     bar.finish_and_clear();
     let outcome = outcome?;

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::mpsc::Receiver;
 
 use super::failure::Failure;
 use super::log;
-use crate::agent::{self, Ready, signals};
+use crate::agent::{self, Ready, Request, signals};
 use crate::config::{self, LoadFor};
 
 /// Threads of the runtime: it only waits for sockets, all else has threads of its own.
@@ -29,7 +30,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         tracing::warn!("configuration: {warning}");
     }
     runtime()?.block_on(async {
-        agent::run(loaded.settings, signals()?, log_ready).await?;
+        agent::run(loaded.settings, requests()?, log_ready).await?;
         Ok(())
     })
 }
@@ -41,9 +42,9 @@ pub(super) fn runtime() -> Result<Runtime, Failure> {
     builder.build().map_err(|error| Failure::new(Failure::SOFTWARE, error.to_string()))
 }
 
-/// Requests to stop, from signals.
-pub(super) fn signals() -> Result<tokio::sync::mpsc::Receiver<()>, Failure> {
-    signals::stops().map_err(|error| Failure::new(Failure::SOFTWARE, error.to_string()))
+/// Requests to the agent, from signals.
+pub(super) fn requests() -> Result<Receiver<Request>, Failure> {
+    signals::requests().map_err(|error| Failure::new(Failure::SOFTWARE, error.to_string()))
 }
 
 fn log_ready(ready: &Ready) {

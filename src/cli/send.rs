@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::time::{sleep, timeout};
 
 use super::failure::Failure;
 use super::output::print;
-use super::run::{runtime, signals};
+use super::run::{requests, runtime};
 use super::{log, status};
-use crate::agent::{self, Ready, Report, Source};
+use crate::agent::{self, Ready, Report, Request, Source};
 use crate::chunk::SourceTag;
 use crate::config::{self, LoadFor};
 use crate::meter::Meter;
@@ -70,11 +71,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
 async fn deliver(arguments: &Arguments, settings: agent::Settings) -> Result<(), Failure> {
     let bytes = total_bytes(&arguments.files);
     let mut progress = None;
-    let stops = stops(arguments)?;
-    let mut is_late = stops.is_late;
+    let timed = timed(arguments)?;
+    let mut is_late = timed.is_late;
     let meters = settings.meters.clone();
     let ready = |ready: &Ready| progress = show_progress(ready, bytes);
-    let report = agent::run(settings, stops.requests, ready).await;
+    let report = agent::run(settings, timed.requests, ready).await;
     if let Some(progress) = progress {
         progress.abort();
     }
@@ -96,14 +97,14 @@ async fn deliver(arguments: &Arguments, settings: agent::Settings) -> Result<(),
     Ok(())
 }
 
-/// Where requests to stop come from: signals, and the time-out.
-struct Stops {
-    requests: tokio::sync::mpsc::Receiver<()>,
+/// Where requests come from: signals, and the time-out.
+struct Timed {
+    requests: Receiver<Request>,
     is_late: tokio::sync::oneshot::Receiver<()>,
 }
 
-fn stops(arguments: &Arguments) -> Result<Stops, Failure> {
-    let mut signals = signals()?;
+fn timed(arguments: &Arguments) -> Result<Timed, Failure> {
+    let mut signals = requests()?;
     let (tell, requests) = tokio::sync::mpsc::channel(2);
     let (tell_late, is_late) = tokio::sync::oneshot::channel();
     let limit = arguments.timeout.as_ref().map_or(Duration::MAX, |limit| limit.duration());
@@ -111,16 +112,16 @@ fn stops(arguments: &Arguments) -> Result<Stops, Failure> {
         if timeout(limit, async { pass_on(&mut signals, &tell).await }).await.is_err() {
             // Who does not listen any more has what it needs.
             let _ = tell_late.send(());
-            let _ = tell.send(()).await;
+            let _ = tell.send(Request::Stop).await;
             pass_on(&mut signals, &tell).await;
         }
     });
-    Ok(Stops { requests, is_late })
+    Ok(Timed { requests, is_late })
 }
 
-async fn pass_on(from: &mut tokio::sync::mpsc::Receiver<()>, to: &tokio::sync::mpsc::Sender<()>) {
-    while from.recv().await.is_some() {
-        if to.send(()).await.is_err() {
+async fn pass_on(from: &mut Receiver<Request>, to: &Sender<Request>) {
+    while let Some(request) = from.recv().await {
+        if to.send(request).await.is_err() {
             return;
         }
     }
@@ -140,7 +141,9 @@ fn sources(arguments: &Arguments, meter: &Arc<Meter>) -> Result<Vec<Source>, Fai
     }
     let mut sources = Vec::new();
     let mut add = |name: &str, settings| {
-        sources.push(Source { name: name.into(), meter: Arc::clone(meter), settings });
+        // A person runs it and waits: dead letters are the report, a hold would be in the way.
+        let (name, meter, breaker) = (name.into(), Arc::clone(meter), None);
+        sources.push(Source { name, meter, settings, breaker });
     };
     if !files.is_empty() {
         let settings = once::Settings { inputs: files, line_bytes_max };

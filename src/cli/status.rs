@@ -54,13 +54,19 @@ pub(super) fn text(status: &Status) -> String {
         .sources
         .iter()
         .map(|(name, source)| {
-            let counts = [source.read, source.dead_lettered, source.ignored];
-            std::iter::once(name.clone()).chain(counts.map(|count| count.to_string())).collect()
+            vec![
+                name.clone(),
+                one_line(&source.state, 20),
+                source.read.to_string(),
+                source.dead_lettered.to_string(),
+                source.ignored.to_string(),
+                one_line(&source.reason, 100),
+            ]
         })
         .collect();
     let meter_header =
         ["meter", "state", "stored", "delivered", "dead-lettered", "oldest", "reason"];
-    let source_header = ["source", "read", "dead-lettered", "ignored"];
+    let source_header = ["source", "state", "read", "dead-lettered", "ignored", "reason"];
     let bytes_max = status.store.bytes_max.map(|max| format!(" of {}", ByteSize(max)));
     format!(
         "{}\n\n{}\n\n{}\n\nstore: {} bytes{}",

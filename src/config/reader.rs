@@ -248,6 +248,21 @@ impl<'a> Reader<'a> {
         None
     }
 
+    /// A number in `range`, with or without a fraction.
+    pub(super) fn number(&self, key: &'static str, range: RangeInclusive<f64>) -> Option<f64> {
+        let value = self.value(key)?;
+        let number = match &value.kind {
+            ValueKind::String(text) if environment::is_origin_of(value) => text.parse().ok(),
+            ValueKind::Float(number) => Some(*number),
+            _ => whole(value).and_then(|number| u32::try_from(number).ok()).map(f64::from),
+        };
+        if let Some(number) = number.filter(|number| range.contains(number)) {
+            return Some(number);
+        }
+        self.wrong(key, value, &format!("a number from {} to {}", range.start(), range.end()));
+        None
+    }
+
     /// A size in `range` bytes.
     pub(super) fn size(&self, key: &'static str, range: RangeInclusive<u64>) -> Option<u64> {
         let value = self.value(key)?;

@@ -1,5 +1,6 @@
 //! Loading as a whole: layers, defaults, secrets, the example file.
 
+mod breaker;
 mod problems;
 
 use std::path::Path;
@@ -69,6 +70,7 @@ fn the_least_configuration_has_the_documented_defaults() -> Tested {
     assert_eq!(file.line_bytes_max, 256 << 10);
     assert_eq!(file.poll_interval, Duration::from_secs(1));
     assert_eq!(file.open_files_max, 512);
+    assert_eq!(source.breaker, Some(crate::breaker::Settings::default()));
     assert_eq!(
         source.meter.upload_url,
         "http://127.0.0.1:8080/meters/streaming/ingestion/8a8a%2F%2B"

@@ -19,6 +19,7 @@ use crate::source::file::bytes::read_at;
 use crate::source::file::identity::{Key, identity_of};
 use crate::source::file::place::{Piece, Place, Step};
 use crate::source::file::{GZIP_MAGIC, open, stream_of};
+use crate::source::ready::Ready;
 
 mod gzip;
 
@@ -201,8 +202,7 @@ impl Run<'_> {
             permit: None,
         };
         let (lines, bytes) = (piece.lines, piece.end - piece.first);
-        self.context.intake.send_blocking(chunk, &self.context.stop.drain)?;
-        self.context.count(lines, bytes);
+        Ready { chunk, lines, bytes }.send_blocking(self.context, &self.context.stop.drain)?;
         self.count(lines, bytes);
         if self.context.stop.is_draining() { Err(Closed) } else { Ok(()) }
     }

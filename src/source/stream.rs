@@ -7,13 +7,12 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use tokio_util::sync::CancellationToken;
-
 use crate::chunk::{Buffer, Chunk, Content, Stream};
 use crate::dead_letter::Reason;
-use crate::intake::{Closed, Intake};
+use crate::intake::Intake;
 use crate::position::{Numbering, Origin, hash64};
 use crate::source::lines::{Cut, Discarded, cut};
+use crate::source::ready::Ready;
 use crate::source::{Context, right_sized};
 
 /// What becomes of the last line when it has no end.
@@ -23,45 +22,6 @@ pub(super) enum LastLine {
     Keep,
     /// The input was cut off: it becomes a dead letter.
     Refuse,
-}
-
-/// A chunk that is ready to be handed over, and what it counts.
-#[derive(Debug)]
-pub(super) struct Ready {
-    /// The chunk.
-    pub(super) chunk: Chunk,
-    lines: u64,
-    bytes: u64,
-}
-
-impl Ready {
-    /// How many lines it holds.
-    pub(super) fn lines(&self) -> u64 {
-        self.lines
-    }
-
-    /// How many bytes were read for it.
-    pub(super) fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
-    /// Hands the chunk over as an async source.
-    pub(super) async fn send(self, context: &Context) -> Result<(), Closed> {
-        context.intake.send(self.chunk, &context.stop.abandon).await?;
-        context.count(self.lines, self.bytes);
-        Ok(())
-    }
-
-    /// Hands the chunk over as a source on a thread, which waits for room until `until`.
-    pub(super) fn send_blocking(
-        self,
-        context: &Context,
-        until: &CancellationToken,
-    ) -> Result<(), Closed> {
-        context.intake.send_blocking(self.chunk, until)?;
-        context.count(self.lines, self.bytes);
-        Ok(())
-    }
 }
 
 /// Makes numbered lines of the bytes of one stream.

@@ -37,7 +37,7 @@ impl Bench {
 /// A source called `source`.
 pub(super) fn tag() -> Arc<SourceTag> {
     let meter = Meter::new("meter", String::new());
-    Arc::new(SourceTag { name: "source".into(), meter: Arc::new(meter), counters: <_>::default() })
+    Arc::new(SourceTag::new("source", Arc::new(meter)))
 }
 
 /// One line as it left a source.

@@ -56,6 +56,10 @@ pub struct SourceStatus {
     pub dead_lettered: i64,
     /// Blank lines and others that are not usage.
     pub ignored: i64,
+    /// `reading` or `held`.
+    pub state: String,
+    /// Why it is held.
+    pub reason: String,
 }
 
 /// How full the store is.
@@ -188,6 +192,7 @@ pub(super) fn status(
     for meter in meters.values_mut().filter(|meter| meter.state.is_empty()) {
         LaneState::Running.name().clone_into(&mut meter.state);
     }
+    super::sources::add_states(connection, &mut sources)?;
     let holds = read == delivered + dead_lettered + ignored + discarded + stored
         && letters_counted == dead_lettered;
     let equation = Equation { read, delivered, dead_lettered, ignored, discarded, stored, holds };

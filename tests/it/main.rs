@@ -5,6 +5,7 @@
 
 mod answers;
 mod bisection;
+mod breaker;
 mod bytes;
 mod chaos;
 mod commands;

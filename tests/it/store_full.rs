@@ -1,6 +1,6 @@
 //! A full store: sources wait, nothing is evicted, and everything arrives in the end.
 
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::harness::config::{self, STDIN, TCP};
 use crate::harness::events::bulky_event;
 use crate::harness::sim::ReservedPort;
+use crate::harness::wait::write_until_blocked;
 use crate::harness::{Agent, Config, Folder, Result, Sim, number, until};
 
 const STORE_BYTES_MAX: i64 = 2_000_000;
@@ -89,21 +90,6 @@ fn a_full_store_makes_tcp_senders_wait() -> Result {
     until("the store to be empty", || Ok((folder.counted("stored")? == 0).then_some(())))?;
     agent.stop()?;
     sim.check_exactly_once(EVENTS)
-}
-
-/// Writes until nothing is taken for the time-out of the stream; tells how much was taken.
-fn write_until_blocked(stream: &mut TcpStream, bytes: &[u8]) -> Result<usize> {
-    let mut written = 0;
-    while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
-        match stream.write(rest) {
-            Ok(taken) => written += taken,
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                break;
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(written)
 }
 
 /// A pipe cannot be read again: what was taken from it is stored, whatever the limit says.

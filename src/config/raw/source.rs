@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::super::reader::Reader;
 use super::{DAY, HOUR, MILLISECOND, MINUTE, SECOND};
+use crate::breaker;
 use crate::source::file::ReadFrom;
 use crate::source::{file, stdin, tcp};
 
@@ -19,6 +20,8 @@ pub(in super::super) struct Source {
     pub(in super::super) meter: Option<String>,
     /// The default depends on the meter.
     pub(in super::super) line_bytes_max: Option<usize>,
+    /// None: the source is never held.
+    pub(in super::super) breaker: Option<breaker::Settings>,
     /// None: wrong or missing, and noted.
     pub(in super::super) kind: Option<Kind>,
 }
@@ -47,6 +50,7 @@ impl Source {
             reader.missing("meter", "the name of one of the meters");
         }
         let line_bytes_max = reader.size("line_bytes_max", 1..=64 << 20);
+        let breaker = read_breaker(&reader);
         let types = [("file", Type::File), ("stdin", Type::Stdin), ("tcp", Type::Tcp)];
         if !reader.is_set("type") {
             reader.missing("type", "one of \"file\", \"stdin\", \"tcp\"");
@@ -65,6 +69,7 @@ impl Source {
             key: reader.path().to_owned(),
             meter: reader.text("meter"),
             line_bytes_max: line_bytes_max.and_then(|bytes| usize::try_from(bytes).ok()),
+            breaker,
             kind,
         };
         // Without a type nobody knows which keys are unknown.
@@ -73,6 +78,22 @@ impl Source {
         }
         source
     }
+}
+
+fn read_breaker(reader: &Reader<'_>) -> Option<breaker::Settings> {
+    let default = breaker::Settings::default();
+    let share = reader.number("invalid_share_max", 0.0..=1.0);
+    let window = reader.integer("invalid_window", 1..=1_000_000);
+    let hold = reader.duration("invalid_hold", MILLISECOND..=DAY);
+    let settings = breaker::Settings {
+        invalid_share_max: share.unwrap_or(default.invalid_share_max),
+        invalid_window: window
+            .and_then(|lines| u32::try_from(lines).ok())
+            .unwrap_or(default.invalid_window),
+        invalid_hold: hold.unwrap_or(default.invalid_hold),
+    };
+    // No share is larger than 1.
+    (settings.invalid_share_max < 1.0).then_some(settings)
 }
 
 fn read_file(reader: &Reader<'_>) -> file::Settings {

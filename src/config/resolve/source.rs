@@ -46,7 +46,8 @@ pub(super) fn resolve(
                 Settings::Tcp(tcp)
             }
         };
-        sources.push(Source { name: source.name.into(), meter: Arc::clone(meter), settings });
+        let (name, meter) = (source.name.into(), Arc::clone(meter));
+        sources.push(Source { name, meter, settings, breaker: source.breaker });
     }
     sources
 }

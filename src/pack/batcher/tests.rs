@@ -4,7 +4,6 @@ use crate::dead_letter::Reason;
 use crate::intake::{Intake, intake};
 use crate::meter::Limits;
 use crate::position::Origin;
-use crate::telemetry::SourceCounters;
 use proptest::prelude::*;
 use tokio_util::sync::CancellationToken;
 
@@ -15,8 +14,7 @@ fn stream(name: &str, events: u32, bytes: usize) -> Arc<Stream> {
         compressed_bytes_max: bytes,
     };
     let meter = Meter { limits, ..Meter::new(name, String::new()) };
-    let counters = SourceCounters::default();
-    let source = SourceTag { name: name.into(), meter: Arc::new(meter), counters };
+    let source = SourceTag::new(name, Arc::new(meter));
     Arc::new(Stream {
         source: Arc::new(source),
         origin: Origin(1),
@@ -53,7 +51,7 @@ fn groups_of(linger_max: Duration, feed: impl FnOnce(&Intake)) -> std::io::Resul
 }
 
 fn send(intake: &Intake, chunk: Chunk) {
-    assert_eq!(intake.send_blocking(chunk, &CancellationToken::new()), Ok(()));
+    assert_eq!(intake.block_on(intake.send(chunk, &CancellationToken::new())), Ok(()));
 }
 
 fn text(group: &Group) -> String {

@@ -6,7 +6,6 @@ use crate::chunk::{Buffer, Chunk, SourceTag};
 use crate::meter::{Limits, UnknownFields};
 use crate::position::{BytesHash, FileIdentity, FileMark, TAIL_BYTES_MAX};
 use crate::schema::Schema;
-use crate::telemetry::SourceCounters;
 use proptest::prelude::*;
 
 fn meter(limits: Limits, id: Option<&str>) -> Arc<Meter> {
@@ -27,11 +26,7 @@ const WIDE: Limits = Limits {
 };
 
 fn group(meter: &Arc<Meter>, lines: &str) -> Group {
-    let source = SourceTag {
-        name: "s".into(),
-        meter: Arc::clone(meter),
-        counters: SourceCounters::default(),
-    };
+    let source = SourceTag::new("s", Arc::clone(meter));
     let stream = Arc::new(Stream {
         source: Arc::new(source),
         origin: Origin(1),

@@ -16,6 +16,7 @@ use crate::position::Numbering;
 use crate::source::Context;
 use crate::source::file::identity::{Key, identity_of};
 use crate::source::file::place::{Piece, Place, Step};
+use crate::source::ready::Ready;
 
 /// How many reads of 256 KiB one file has before it is another's turn.
 const READS_PER_TURN: u32 = 4;
@@ -294,9 +295,7 @@ impl Followed {
         // file that no directory names any more.
         let stop = &context.stop;
         let until = if self.is_linked { &stop.drain } else { &stop.abandon };
-        context.intake.send_blocking(chunk, until)?;
-        context.count(lines, bytes);
-        Ok(())
+        Ready { chunk, lines, bytes }.send_blocking(context, until)
     }
 
     fn chunk(&mut self, piece: Piece, context: &Context) -> Chunk {

@@ -11,7 +11,8 @@ use crate::position::{BytesHash, PREFIX_BYTES_MAX};
 use crate::source::file::identity::origin_of;
 use crate::source::file::place::Place;
 use crate::source::once::{Failure, Run, stream_of};
-use crate::source::stream::{Assembler, LastLine, Ready};
+use crate::source::ready::Ready;
+use crate::source::stream::{Assembler, LastLine};
 
 /// Decompressed bytes in order, the first of which are remembered.
 struct Content<'a> {
@@ -124,7 +125,7 @@ impl Run<'_> {
         }
         (place.offset, place.tail) = (ready.chunk.end, ready.chunk.tail_at(ready.chunk.end));
         ready.chunk.file = Some(place.mark(path.to_owned()));
-        let (lines, bytes) = (ready.lines(), ready.bytes());
+        let (lines, bytes) = (ready.lines, ready.bytes);
         ready.send_blocking(self.context, &self.context.stop.drain)?;
         self.count(lines, bytes);
         if self.context.stop.is_draining() { Err(Failure::Closed) } else { Ok(()) }

@@ -52,10 +52,19 @@ impl Agent {
 
     /// The first log record with this message.
     pub(crate) fn logged(&self, message: &str) -> Result<Option<Value>> {
+        Ok(self.all_logged(message)?.into_iter().next())
+    }
+
+    /// How many log records have this message.
+    pub(crate) fn times_logged(&self, message: &str) -> Result<usize> {
+        Ok(self.all_logged(message)?.len())
+    }
+
+    fn all_logged(&self, message: &str) -> Result<Vec<Value>> {
         let log = self.log()?;
         let records = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         let is_wanted = |record: &Value| record.get("message").is_some_and(|said| said == message);
-        Ok(records.into_iter().find(is_wanted))
+        Ok(records.filter(is_wanted).collect())
     }
 
     /// Waits for a log record with this message.

@@ -33,6 +33,11 @@ impl LogWriter {
         Ok(())
     }
 
+    /// Writes lines that are not counted, at once.
+    pub(crate) fn write_text(&mut self, text: &str) -> Result {
+        Ok(self.file.write_all(text.as_bytes())?)
+    }
+
     /// Writes one line in two parts, cut at `cut` in thousandths, with `between` in the middle.
     pub(crate) fn write_in_parts(&mut self, cut: usize, between: impl FnOnce()) -> Result {
         let line = format!("{}\n", event(self.next));

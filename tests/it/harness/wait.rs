@@ -1,5 +1,7 @@
-//! Waiting for a condition.
+//! Waiting for a condition, or until somebody makes a writer wait.
 
+use std::io::{ErrorKind, Write};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use super::{Result, fail};
@@ -40,4 +42,19 @@ pub(crate) fn pause(time: Duration) {
     {
         std::thread::park_timeout(left);
     }
+}
+
+/// Writes until nothing is taken for the time-out of the stream; tells how much was taken.
+pub(crate) fn write_until_blocked(stream: &mut TcpStream, bytes: &[u8]) -> Result<usize> {
+    let mut written = 0;
+    while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
+        match stream.write(rest) {
+            Ok(taken) => written += taken,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                break;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(written)
 }

@@ -1,0 +1,85 @@
+//! Makes known when a source is held and when it goes on: in the log and in the store.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crossbeam_channel::Sender;
+use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::Error;
+use super::supervisor::{Role, Supervisor};
+use crate::breaker::{Found, Standing};
+use crate::chunk::SourceTag;
+use crate::clock::Timestamp;
+use crate::settlement::{Posting, Settlement, SourceState};
+
+/// Records that `source` begins to read, and makes known what its breaker decides until sources
+/// drain. To be called before the source runs.
+pub(super) fn start(
+    source: &Arc<SourceTag>,
+    postings: &Sender<Posting>,
+    drain: &CancellationToken,
+    supervisor: &mut Supervisor,
+) {
+    post(source, Standing::Reading, postings);
+    if let Some(standings) = source.breaker.standings() {
+        let name = format!("hold/{}", source.name);
+        let watch = watch(Arc::clone(source), standings, postings.clone(), drain.clone());
+        supervisor.task(&name, Role::Stage, watch);
+    }
+}
+
+async fn watch(
+    source: Arc<SourceTag>,
+    mut standings: watch::Receiver<Standing>,
+    postings: Sender<Posting>,
+    drain: CancellationToken,
+) -> Result<(), Error> {
+    let mut held_since = Instant::now();
+    loop {
+        tokio::select! {
+            // First: behind a stop nobody is held, and the committer waits for this sender.
+            biased;
+            () = drain.cancelled() => return Ok(()),
+            changed = standings.changed() => if changed.is_err() { return Ok(()) },
+        }
+        let standing = *standings.borrow_and_update();
+        let name = &*source.name;
+        match standing {
+            Standing::Held { found, hold } => {
+                held_since = Instant::now();
+                let (invalid_share, lines) = (found.share(), found.lines);
+                let hold_seconds = hold.as_secs_f64();
+                tracing::error!(
+                    source = name,
+                    invalid_share,
+                    lines,
+                    hold_seconds,
+                    "source held: too many of its lines are no events"
+                );
+            }
+            Standing::Reading => {
+                let held_seconds = held_since.elapsed().as_secs_f64();
+                tracing::info!(source = name, held_seconds, "the source is not held any more");
+            }
+        }
+        post(&source, standing, &postings);
+    }
+}
+
+fn post(source: &SourceTag, standing: Standing, postings: &Sender<Posting>) {
+    let (state, reason) = match standing {
+        Standing::Reading => (SourceState::Reading, String::new()),
+        Standing::Held { found, .. } => (SourceState::Held, reason(found)),
+    };
+    let source = Arc::clone(&source.name);
+    let settlement = Settlement::Source { source, state, reason, at: Timestamp::now() };
+    let (committed, _) = oneshot::channel();
+    // A committer that is gone has died, which the supervisor tells.
+    let _ = postings.send(Posting { settlement, committed });
+}
+
+fn reason(found: Found) -> String {
+    format!("{} of the last {} lines are dead letters", found.invalid, found.lines)
+}

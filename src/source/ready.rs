@@ -1,0 +1,50 @@
+//! The one way of a chunk out of a source: past the breaker, then into the intake.
+
+use tokio_util::sync::CancellationToken;
+
+use crate::chunk::Chunk;
+use crate::intake::Closed;
+use crate::source::Context;
+
+/// A chunk that is ready to be handed over, and what it counts.
+#[derive(Debug)]
+pub(super) struct Ready {
+    /// The chunk.
+    pub(super) chunk: Chunk,
+    /// How many lines it holds.
+    pub(super) lines: u64,
+    /// How many bytes were read for it.
+    pub(super) bytes: u64,
+}
+
+impl Ready {
+    /// Hands the chunk over as an async source.
+    pub(super) async fn send(self, context: &Context) -> Result<(), Closed> {
+        self.send_until(context, &context.stop.abandon).await
+    }
+
+    /// Hands the chunk over as a source on a thread, which waits until `until`.
+    pub(super) fn send_blocking(
+        self,
+        context: &Context,
+        until: &CancellationToken,
+    ) -> Result<(), Closed> {
+        context.intake.block_on(self.send_until(context, until))
+    }
+
+    async fn send_until(self, context: &Context, until: &CancellationToken) -> Result<(), Closed> {
+        // The breaker first: what is held must not keep room that other sources wait for.
+        tokio::select! {
+            // What may pass passes, also while the agent is stopping.
+            biased;
+            () = context.tag.breaker.admit(self.lines) => {}
+            () = until.cancelled() => return Err(Closed),
+            // It was read and cannot be read again: a dead letter is better than nothing.
+            () = context.stop.drain.cancelled() => {}
+        }
+        context.intake.send(self.chunk, until).await?;
+        context.tag.counters.lines_read.add(self.lines);
+        context.tag.counters.bytes_read.add(self.bytes);
+        Ok(())
+    }
+}
