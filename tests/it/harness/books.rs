@@ -78,9 +78,16 @@ impl Books {
         fail(format!("{} missing, the first is {first:?}; {foreign} foreign", missing.len()))
     }
 
+    /// How many events were accepted.
+    pub(crate) fn distinct(&self) -> u64 {
+        self.accepted().len() as u64
+    }
+
     /// Fails when a batch was sent again with other bytes, or without need: after an answer that
-    /// says that it was taken or is to be cut, when `kills` has no instant in between.
-    pub(crate) fn check_repeats(&self, kills: &[Instant]) -> Result {
+    /// says that it was taken or is to be cut, when `kills` has no instant in between. Gives how
+    /// often it has.
+    pub(crate) fn check_repeats(&self, kills: &[Instant]) -> Result<u64> {
+        let mut cut_off = 0;
         for (track_id, entries) in self.by_track_id() {
             if entries.iter().any(|entry| entry.body != entries[0].body) {
                 return fail(format!("{track_id} came with different bytes"));
@@ -96,9 +103,10 @@ impl Books {
                     let (act, again) = (before.act, after.began - before.ended);
                     return fail(format!("{track_id} was sent again {again:?} after {act:?}"));
                 }
+                cut_off += u64::from(is_settled);
             }
         }
-        Ok(())
+        Ok(cut_off)
     }
 
     /// Fails unless each unknown outcome is on record, and each event that was accepted twice is
@@ -135,11 +143,15 @@ impl Books {
     }
 
     /// Fails when a request began before the wait that an answer asked for was over: of its
-    /// meter, and after 429 of any.
-    pub(crate) fn check_waits(&self) -> Result<u64> {
+    /// meter, and after 429 of any. An answer just before one of `kills` may not have been seen.
+    /// Gives the number of waits.
+    pub(crate) fn check_waits(&self, kills: &[Instant]) -> Result<u64> {
         let mut waits = 0;
         for entry in &self.entries {
             let Some((seconds, is_tenant)) = asked(entry.act) else { continue };
+            if kills.iter().any(|at| (entry.ended..entry.ended + CROSSING).contains(at)) {
+                continue;
+            }
             waits += 1;
             let until = entry.ended + Duration::from_secs(seconds);
             let is_early = |other: &&Entry| {
@@ -156,21 +168,21 @@ impl Books {
     }
 
     /// The most requests that were under way at one time.
-    pub(crate) fn in_flight_max(&self) -> i64 {
+    pub(crate) fn in_flight_max(&self) -> u64 {
         let events = self.entries.iter().map(|entry| {
             let is_silent = entry.act == Act::Silence;
             (entry.began, entry.ended + if is_silent { SILENCE_COUNTED } else { Duration::ZERO })
         });
         let mut steps = BTreeMap::new();
         for (began, ended) in events.chain(self.tokens.iter().copied()) {
-            *steps.entry(began).or_insert(0) += 1;
-            *steps.entry(ended).or_insert(0) -= 1;
+            *steps.entry(began).or_insert(0_i64) += 1;
+            *steps.entry(ended).or_insert(0_i64) -= 1;
         }
         let under_way = steps.values().scan(0, |sum, step| {
             *sum += step;
             Some(*sum)
         });
-        under_way.max().unwrap_or(0)
+        under_way.max().unwrap_or(0).cast_unsigned()
     }
 
     /// How often each kind of act was played.
