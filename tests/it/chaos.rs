@@ -197,7 +197,7 @@ fn check(folder: &Folder, chaos: &Chaos, count: u64, kills: &[Instant]) -> Resul
         cut_off: books.check_repeats(kills)?,
         twice: books.check_receipts(&receipts)?,
         waits: books.check_waits(kills)?,
-        in_flight: books.in_flight_max(),
+        in_flight: books.in_flight_max(kills),
     };
     say(&format!("{count} events, {} kills, {figures:?}, {:?}", kills.len(), books.acts()));
     assert!((2..=IN_FLIGHT_MAX).contains(&figures.in_flight), "{figures:?}");

@@ -167,11 +167,13 @@ impl Books {
         Ok(waits)
     }
 
-    /// The most requests that were under way at one time.
-    pub(crate) fn in_flight_max(&self) -> u64 {
+    /// The most requests that were under way at one time. None survives one of `kills`.
+    pub(crate) fn in_flight_max(&self, kills: &[Instant]) -> u64 {
         let events = self.entries.iter().map(|entry| {
             let is_silent = entry.act == Act::Silence;
-            (entry.began, entry.ended + if is_silent { SILENCE_COUNTED } else { Duration::ZERO })
+            let ended = entry.ended + if is_silent { SILENCE_COUNTED } else { Duration::ZERO };
+            let killed = kills.iter().copied().find(|at| *at > entry.ended);
+            (entry.began, killed.map_or(ended, |at| ended.min(at)))
         });
         let mut steps = BTreeMap::new();
         for (began, ended) in events.chain(self.tokens.iter().copied()) {
