@@ -42,7 +42,7 @@ const WIRING: [&str; 6] = ["agent", "cli", "config", "demo", "replay", "simulato
 const HOMES: [(&str, &[&str]); 7] = [
     ("reqwest", &["delivery/transport.rs"]),
     ("rustls", &["delivery/transport.rs"]),
-    ("governor", &["delivery/budget.rs"]),
+    ("governor", &["delivery/pace.rs"]),
     ("rusqlite", &["store"]),
     ("flate2", &["body", "body.rs", "source", "simulator"]),
     ("config", &["config"]),

@@ -192,7 +192,7 @@ fn check(folder: &Folder, chaos: &Chaos, count: u64, kills: &[Instant]) -> Resul
     let books = chaos.books();
     books.check_complete(count)?;
     let figures = Figures {
-        requests: books.entries.len() as u64 + books.resets_unread,
+        requests: books.arrivals().len(),
         receipts: receipts.len(),
         cut_off: books.check_repeats(kills)?,
         twice: books.check_receipts(&receipts)?,
@@ -210,7 +210,7 @@ fn check(folder: &Folder, chaos: &Chaos, count: u64, kills: &[Instant]) -> Resul
 #[derive(Debug)]
 #[expect(dead_code, reason = "printed, for who looks at a run")]
 struct Figures {
-    requests: u64,
+    requests: usize,
     receipts: usize,
     /// Requests for what had been taken, because a kill came before the receipt.
     cut_off: u64,

@@ -16,6 +16,7 @@ mod harness;
 mod kill;
 mod manual;
 mod outage;
+mod rate;
 mod regression;
 mod replay;
 mod retry_after;

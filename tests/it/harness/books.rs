@@ -48,8 +48,8 @@ impl Entry {
 #[derive(Debug, Default)]
 pub(crate) struct Books {
     pub(crate) entries: Vec<Entry>,
-    /// Requests that were not read.
-    pub(crate) resets_unread: u64,
+    /// Requests that were not read: begin.
+    pub(crate) unread: Vec<Instant>,
     /// Requests for a token: begin and end.
     pub(crate) tokens: Vec<(Instant, Instant)>,
 }
@@ -76,6 +76,16 @@ impl Books {
         }
         let first = missing.first();
         fail(format!("{} missing, the first is {first:?}; {foreign} foreign", missing.len()))
+    }
+
+    /// When each request began, whatever it was for; in order.
+    pub(crate) fn arrivals(&self) -> Vec<Instant> {
+        let events = self.entries.iter().map(|entry| entry.began);
+        let tokens = self.tokens.iter().map(|(began, _)| *began);
+        let mut arrivals: Vec<_> =
+            events.chain(tokens).chain(self.unread.iter().copied()).collect();
+        arrivals.sort();
+        arrivals
     }
 
     /// How many events were accepted.

@@ -140,7 +140,7 @@ impl Server {
         while stream.peek(&mut [0])? > 0 {
             let began = Instant::now();
             if lock(&self.decide)(None) == Some(Act::ResetUnread) {
-                lock(&self.books).resets_unread += 1;
+                lock(&self.books).unread.push(began);
                 return reset(stream);
             }
             let goes_on = match read_request(&mut reader) {
