@@ -8,8 +8,7 @@
 
 use serde_json::Value;
 
-/// The longest text that is kept of an answer.
-const WORDS_CHARS_MAX: usize = 300;
+use super::error::{Error, errors};
 
 /// What an answer says.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -28,26 +27,9 @@ impl Words {
         let Ok(Value::Object(answer)) = serde_json::from_slice(body) else {
             return Self::default();
         };
-        let first =
-            |key: &str| answer.get(key).and_then(Value::as_array).and_then(|list| list.first());
-        let nested = first("errors").or_else(|| first("reasons")).or_else(|| answer.get("error"));
-        let text = |value: &Value| match value {
-            Value::String(text) => Some(clean(text)),
-            Value::Number(number) => Some(number.to_string()),
-            _ => None,
-        };
-        let message = |holder: &Value| holder.get("message").and_then(text);
-        Self {
-            success: answer.get("success").and_then(Value::as_bool),
-            code: nested
-                .and_then(|nested| nested.get("code").or(Some(nested)))
-                .or_else(|| answer.get("code"))
-                .and_then(text),
-            message: nested
-                .and_then(message)
-                .or_else(|| answer.get("message").and_then(text))
-                .or_else(|| answer.get("error_description").and_then(text)),
-        }
+        let success = answer.get("success").and_then(Value::as_bool);
+        let Error { code, message, .. } = errors(&answer).into_iter().next().unwrap_or_default();
+        Self { success, code, message }
     }
 }
 
@@ -61,14 +43,6 @@ impl std::fmt::Display for Words {
             (None, None) => out.write_str("no explanation"),
         }
     }
-}
-
-/// `text` as it may stand in a log line.
-fn clean(text: &str) -> String {
-    text.chars()
-        .take(WORDS_CHARS_MAX)
-        .map(|letter| if letter.is_control() { ' ' } else { letter })
-        .collect()
 }
 
 #[cfg(test)]
@@ -123,7 +97,7 @@ mod tests {
     fn control_characters_and_long_texts_do_not_reach_a_log_line() {
         let body = format!("{{\"message\":\"a\\n\\u001b[31m{}\"}}", "x".repeat(1000));
         let message = Words::read(body.as_bytes()).message.unwrap_or_default();
-        assert!(message.starts_with("a  [31mx") && message.len() == WORDS_CHARS_MAX);
+        assert!(message.starts_with("a  [31mx") && message.len() == 300);
     }
 
     proptest! {
