@@ -5,7 +5,7 @@
 //! is durable; a commit that fails is tried again, on a fresh connection, and nothing of it is
 //! acknowledged meanwhile. When the store is full, groups wait and receipts go on. A stop leaves
 //! what waits to its files; where it may come from a pipe, which cannot be read again, it is stored
-//! beyond the limit.
+//! beyond the limit. It also forgets old receipts, so few at a time that no commit waits for long.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -34,6 +34,9 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// How often the same trouble is logged again.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How often old receipts are looked for, unless they are kept for less.
+const PRUNE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What comes in.
 #[derive(Debug)]
@@ -71,9 +74,11 @@ pub fn run(store: &mut Store, inputs: Inputs) -> Result<(), Error> {
         is_full: false,
         committed_at: None,
         logged_at: None,
+        prune_at: Instant::now(),
     };
     while committer.receive() {
         committer.commit_ready()?;
+        committer.prune_when_due();
         committer.tell_when_done();
     }
     if inputs.died.is_cancelled() { Ok(()) } else { committer.store.end_run() }
@@ -94,6 +99,8 @@ struct Committer<'s> {
     is_full: bool,
     committed_at: Option<Instant>,
     logged_at: Option<Instant>,
+    /// When old receipts are looked for next.
+    prune_at: Instant,
 }
 
 impl Committer<'_> {
@@ -113,6 +120,7 @@ impl Committer<'_> {
         let packed = self.packed.as_ref().unwrap_or(&no_group);
         let postings = self.postings.as_ref().unwrap_or(&no_posting);
         let pause = if is_held_up { crossbeam_channel::after(PAUSE) } else { never() };
+        let prune = crossbeam_channel::at(self.prune_at);
         select! {
             recv(packed) -> group => match group {
                 Ok(group) => { self.early.insert(group.number, group); }
@@ -123,6 +131,7 @@ impl Committer<'_> {
                 Err(_) => self.postings = None,
             },
             recv(pause) -> _ => {}
+            recv(prune) -> _ => {}
         }
         let early = self.committed_at.map(|at| COMMIT_INTERVAL.saturating_sub(at.elapsed()));
         if let Some(early) = early.filter(|early| !early.is_zero()) {
@@ -153,6 +162,20 @@ impl Committer<'_> {
             for group in groups {
                 announce(&group);
             }
+        }
+    }
+
+    /// Forgets old receipts, some at a time: what was received meanwhile is committed in between.
+    fn prune_when_due(&mut self) {
+        if self.prune_at > Instant::now() {
+            return;
+        }
+        let is_more = self.store.prune(Timestamp::now()).unwrap_or_else(|error| {
+            tracing::warn!(%error, "failed to forget old receipts, trying again later");
+            false
+        });
+        if !is_more {
+            self.prune_at = Instant::now() + PRUNE_INTERVAL.min(self.store.receipts_keep());
         }
     }
 

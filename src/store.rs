@@ -39,6 +39,9 @@ pub const FILE_NAME: &str = "meterd.db";
 /// WAL mode; only a checkpoint at closing can.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Receipts that are forgotten in one transaction: a commit that waits for it waits milliseconds.
+const PRUNED_MAX: u32 = 2000;
+
 /// The settings of the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -251,10 +254,31 @@ impl Store {
         migrations::set_running(&transaction, Some(in_flight_max))?;
         lanes::limit_waits(&transaction, now.after(wait_max))?;
         sources::forget(&transaction)?;
-        let keep = i64::try_from(self.settings.receipts_keep.as_millis()).unwrap_or(i64::MAX);
-        receipts::prune(&transaction, now.as_millis().saturating_sub(keep))?;
         transaction.commit()?;
         Ok(unsettled)
+    }
+
+    /// How long receipts are kept, from the settings.
+    pub fn receipts_keep(&self) -> Duration {
+        self.settings.receipts_keep
+    }
+
+    /// Forgets some of the receipts that are old enough, in one short transaction. True: there may
+    /// be more.
+    pub fn prune(&mut self, now: Timestamp) -> Result<bool, Error> {
+        let pruned = self.try_prune(now);
+        // A later commit must not build on what this one may have left.
+        self.is_in_doubt |= pruned.is_err();
+        Ok(pruned? == PRUNED_MAX as usize)
+    }
+
+    fn try_prune(&mut self, now: Timestamp) -> Result<usize, Error> {
+        let before = now.before(self.settings.receipts_keep);
+        let transaction =
+            self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let pruned = receipts::prune(&transaction, before, PRUNED_MAX)?;
+        transaction.commit()?;
+        Ok(pruned)
     }
 
     /// Ends a run after which no request is without an outcome on record.

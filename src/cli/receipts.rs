@@ -1,12 +1,13 @@
 //! `meterd receipts`: what was delivered, when, and under which track id.
 
+mod export;
+mod wanted;
+
 use super::failure::Failure;
 use super::output::{print, print_json, table};
 use super::store::{Opened, StoreArguments};
 use crate::store::receipts::Receipt;
-
-/// How many receipts are read at one time.
-const PAGE: u32 = 1000;
+use wanted::Wanted;
 
 /// What to do with receipts.
 #[derive(Debug, clap::Subcommand)]
@@ -15,6 +16,8 @@ pub enum Command {
     List(List),
     /// Show one with everything that is known
     Show(Show),
+    /// Write them as lines, for other programs
+    Export(export::Export),
 }
 
 /// The arguments of `meterd receipts list`.
@@ -28,9 +31,8 @@ pub struct List {
     /// List so many at most
     #[arg(long, value_name = "COUNT")]
     limit: Option<usize>,
-    /// Only batches of which an attempt's outcome is not known: they may be there twice
-    #[arg(long)]
-    unknown: bool,
+    #[command(flatten)]
+    wanted: Wanted,
     /// Print a JSON array
     #[arg(long)]
     json: bool,
@@ -53,6 +55,7 @@ pub(super) fn run(command: &Command) -> Result<(), Failure> {
     match command {
         Command::List(arguments) => list(arguments),
         Command::Show(arguments) => show(arguments),
+        Command::Export(arguments) => export::run(arguments),
     }
 }
 
@@ -60,15 +63,10 @@ fn list(arguments: &List) -> Result<(), Failure> {
     let Opened { reader, .. } = arguments.store.open()?;
     let limit = arguments.limit.unwrap_or(usize::MAX);
     let mut receipts: Vec<Receipt> = Vec::new();
-    let mut after = arguments.after;
-    while receipts.len() < limit {
-        let page = reader.receipts(after, PAGE)?;
-        let Some(last) = page.last() else { break };
-        after = last.batch;
-        let is_wanted =
-            |receipt: &Receipt| !arguments.unknown || receipt.outcome_unknown_attempts > 0;
-        receipts.extend(page.into_iter().filter(is_wanted));
-    }
+    arguments.wanted.pages(&reader, arguments.after, |page| {
+        receipts.extend(page);
+        Ok(receipts.len() < limit)
+    })?;
     receipts.truncate(limit);
     if arguments.json {
         return print_json(&receipts);

@@ -15,8 +15,7 @@ fn before(text: &str, now: Timestamp) -> Result<Timestamp, String> {
     let expected =
         || "expected a time such as 2026-11-21T06:00:00Z, or an age such as 2h".to_owned();
     let age = text.parse::<Period>().map_err(|_| expected())?;
-    let millis = i64::try_from(age.duration().as_millis()).map_err(|_| expected())?;
-    Ok(Timestamp::from_millis(now.as_millis().saturating_sub(millis)))
+    Ok(now.before(age.duration()))
 }
 
 #[cfg(test)]

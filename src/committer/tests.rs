@@ -10,6 +10,7 @@ use crate::meter::Meter;
 use crate::settlement::BatchId;
 use crate::store::Settings;
 use crate::store::reader::Reader;
+use crate::store::receipts::Filter;
 
 type TestResult = Result<(), Box<dyn std::error::Error>>;
 
@@ -111,7 +112,7 @@ fn groups_commit_in_the_order_of_their_numbers() -> TestResult {
             })
         })
         .collect::<Result<Vec<()>, Error>>()
-        .and_then(|_| reader.receipts(0, 10))?
+        .and_then(|_| reader.receipts(&Filter::default(), 0..10, 10))?
         .into_iter()
         .filter_map(|receipt| receipt.first_event_id)
         .collect();

@@ -1,5 +1,6 @@
 //! Reads the store while somebody else may write to it.
 
+use std::ops::Range;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -87,9 +88,21 @@ impl Reader {
         Ok(dead_letters::one(&self.connection, id)?)
     }
 
-    /// At most `limit` receipts of batches behind `after`, oldest first.
-    pub fn receipts(&self, after: i64, limit: u32) -> Result<Vec<Receipt>, Error> {
-        Ok(receipts::list(&self.connection, after, limit)?)
+    /// Numbers between which all receipts are of the time that `filter` means; none: there are
+    /// none.
+    pub fn receipts_span(&self, filter: &receipts::Filter) -> Result<Option<(i64, i64)>, Error> {
+        Ok(receipts::span(&self.connection, filter)?)
+    }
+
+    /// At most `limit` receipts of batches behind the start of `numbers` and up to its end, oldest
+    /// first.
+    pub fn receipts(
+        &self,
+        filter: &receipts::Filter,
+        numbers: Range<i64>,
+        limit: u32,
+    ) -> Result<Vec<Receipt>, Error> {
+        Ok(receipts::list(&self.connection, filter, numbers, limit)?)
     }
 
     /// The receipt with the track id or batch number `name`.

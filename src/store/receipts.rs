@@ -1,5 +1,7 @@
 //! What remains of a batch once Mediation has it.
 
+use std::ops::Range;
+
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use serde::Serialize;
 
@@ -76,23 +78,78 @@ pub(super) fn replace_batch(
     Ok(events)
 }
 
-/// Forgets receipts of deliveries before `before_millis`. Tallies keep counting them.
-pub(super) fn prune(transaction: &Transaction<'_>, before_millis: i64) -> rusqlite::Result<usize> {
-    transaction.execute("DELETE FROM receipts WHERE delivered_at < ?1", [before_millis])
+/// Forgets at most `limit` receipts of deliveries before `before`, oldest first; gives how many.
+/// Tallies keep counting them.
+pub(super) fn prune(
+    transaction: &Transaction<'_>,
+    before: Timestamp,
+    limit: u32,
+) -> rusqlite::Result<usize> {
+    let query = "DELETE FROM receipts WHERE batch IN \
+                 (SELECT batch FROM receipts WHERE delivered_at < ?1 ORDER BY delivered_at LIMIT ?2)";
+    transaction.prepare_cached(query)?.execute(params![before.as_millis(), limit])
+}
+
+/// Which receipts are meant; none of the conditions: all.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Filter {
+    /// Those of this meter.
+    pub meter: Option<String>,
+    /// Those delivered at this time or later.
+    pub from: Option<Timestamp>,
+    /// Those delivered before this time.
+    pub to: Option<Timestamp>,
+    /// Those with an attempt whose outcome is not known.
+    pub is_unknown: bool,
 }
 
 const COLUMNS: &str = "batch, track_id, meter, events, payload_bytes, wire_bytes, lower(hex(sha256)), \
                        first_event_id, last_event_id, attempts, outcome_unknown_attempts, \
                        delivered_at, status, duplicate";
 
-/// At most `limit` receipts of batches behind `after`, oldest first.
+/// Numbers between which all receipts are of the time that `filter` means; none: there are none.
+pub(super) fn span(
+    connection: &Connection,
+    filter: &Filter,
+) -> rusqlite::Result<Option<(i64, i64)>> {
+    if filter.from.is_none() && filter.to.is_none() {
+        return Ok(Some((1, i64::MAX)));
+    }
+    // The index by time has the numbers: no receipt is read.
+    let query = "SELECT min(batch), max(batch) FROM receipts \
+                 WHERE delivered_at >= ?1 AND delivered_at < ?2";
+    let from = filter.from.map_or(i64::MIN, Timestamp::as_millis);
+    let to = filter.to.map_or(i64::MAX, Timestamp::as_millis);
+    let ends: (Option<i64>, Option<i64>) =
+        connection.query_row(query, [from, to], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(ends.0.zip(ends.1))
+}
+
+/// At most `limit` receipts of batches behind the start of `numbers` and up to its end, oldest
+/// first.
 pub(super) fn list(
     connection: &Connection,
-    after: i64,
+    filter: &Filter,
+    numbers: Range<i64>,
     limit: u32,
 ) -> rusqlite::Result<Vec<Receipt>> {
-    let query = format!("SELECT {COLUMNS} FROM receipts WHERE batch > ?1 ORDER BY batch LIMIT ?2");
-    connection.prepare(&query)?.query_map(params![after, limit], read)?.collect()
+    let query = format!(
+        "SELECT {COLUMNS} FROM receipts WHERE batch > ?1 AND batch <= ?2 \
+         AND (?3 IS NULL OR meter = ?3) AND (?4 IS NULL OR delivered_at >= ?4) \
+         AND (?5 IS NULL OR delivered_at < ?5) AND (NOT ?6 OR outcome_unknown_attempts > 0) \
+         ORDER BY batch LIMIT ?7"
+    );
+    let mut statement = connection.prepare_cached(&query)?;
+    let values = params![
+        numbers.start,
+        numbers.end,
+        filter.meter,
+        filter.from.map(Timestamp::as_millis),
+        filter.to.map(Timestamp::as_millis),
+        filter.is_unknown,
+        limit,
+    ];
+    statement.query_map(values, read)?.collect()
 }
 
 /// The receipt with the track id or batch number `name`.

@@ -1,3 +1,5 @@
+mod receipts;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -151,7 +153,7 @@ fn a_receipt_takes_the_place_of_its_batch_once() -> TestResult {
     commit(&mut store, &[], &[&receipt])?;
     assert!(store.is_drained()?);
     let mut reader = Reader::open(&settings.directory)?;
-    let receipts = reader.receipts(0, 10)?;
+    let receipts = reader.receipts(&crate::store::receipts::Filter::default(), 0..10, 10)?;
     let receipt = receipts.first().ok_or("a receipt")?;
     assert_eq!((receipt.attempts, receipt.outcome_unknown_attempts), (3, 1));
     assert_eq!(receipt.sha256, "07".repeat(32));
@@ -249,21 +251,6 @@ fn a_run_that_was_cut_off_leaves_its_oldest_batches_in_doubt() -> TestResult {
         (Some(1), Some(1), Some(0))
     );
     assert_eq!(unknown("two", 0)?, Some(1));
-    Ok(())
-}
-
-#[test]
-fn old_receipts_are_forgotten_and_still_counted() -> TestResult {
-    let directory = tempfile::tempdir()?;
-    let settings = settings(directory.path());
-    let meter = meter("m");
-    let mut store = Store::open(&settings, "a")?;
-    commit(&mut store, &[group(&meter, 2, 0, 1)], &[])?;
-    commit(&mut store, &[], &[&delivered(1, &meter)])?;
-    store.begin_run(8, WAIT_MAX, Timestamp::from_millis(NOW.as_millis() + 61_000))?;
-    let mut reader = Reader::open(&settings.directory)?;
-    assert_eq!(reader.receipts(0, 10)?, []);
-    assert_eq!(reader.status(NOW, None)?.equation.delivered, 2);
     Ok(())
 }
 

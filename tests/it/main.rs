@@ -17,6 +17,7 @@ mod kill;
 mod manual;
 mod outage;
 mod rate;
+mod receipts;
 mod regression;
 mod replay;
 mod retry_after;
