@@ -10,6 +10,7 @@ pub mod backoff;
 pub mod budget;
 pub mod gate;
 pub mod lane;
+pub mod latency;
 pub mod minute;
 pub mod outcome;
 pub mod pace;

@@ -22,6 +22,13 @@ pub struct Budget {
 /// What an answer says about the load of the far end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Load {
+    /// It took a request.
+    Served {
+        /// The size of the request.
+        bytes: usize,
+        /// From its begin to the answer.
+        took: Duration,
+    },
     /// It answered in good order.
     Fine,
     /// It has too much to do, or is too slow to answer.
@@ -69,6 +76,10 @@ impl Budget {
     pub fn learn(&self, load: Load, now: Instant) {
         let mut pace = self.pace();
         match load {
+            Load::Served { bytes, took } => {
+                pace.faster(now);
+                self.window.served(bytes, took, now);
+            }
             Load::Fine => {
                 pace.faster(now);
                 self.window.answered();

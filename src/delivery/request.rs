@@ -198,6 +198,7 @@ impl Sender {
         };
         meter.counters.requests.add(1);
         meter.counters.wire_bytes.add(parcel.body.len() as u64);
+        let began = Instant::now();
         let exchange = self.transport.post_events(
             &meter.upload_url,
             parcel.body.clone(),
@@ -223,8 +224,9 @@ impl Sender {
                 Tried { outcome: Outcome::Unknown(reason), status: None }
             }
         };
-        if let Some(load) = load(&tried) {
-            self.budget.learn(load, Instant::now());
+        let now = Instant::now();
+        if let Some(load) = load(&tried, parcel.body.len(), now - began) {
+            self.budget.learn(load, now);
         }
         // Before the place is given back: who takes it must not go out too early.
         self.obey(&mut tried.outcome);
@@ -260,12 +262,13 @@ impl Sender {
     }
 }
 
-/// What a try says about the load of the far end. A request that could not be sent says nothing
-/// of it.
-fn load(tried: &Tried) -> Option<Load> {
+/// What a try of so many bytes that took so long says about the load of the far end. A request
+/// that could not be sent says nothing of it, and how long a refusal takes does not matter.
+fn load(tried: &Tried, bytes: usize, took: Duration) -> Option<Load> {
     match (&tried.outcome, tried.status) {
         (Outcome::Retry { cause: Cause::RateLimited, .. }, _) => Some(Load::RateLimited),
         (Outcome::Unknown(_), _) | (_, Some(503)) => Some(Load::Overload),
+        (Outcome::Delivered { .. }, _) => Some(Load::Served { bytes, took }),
         (_, Some(_)) => Some(Load::Fine),
         (_, None) => None,
     }

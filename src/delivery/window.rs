@@ -1,11 +1,13 @@
 //! How many requests may be under way: all that are allowed at first, half as many after an
-//! overload, one more for each windowful of answers.
+//! overload or when answers have become slow, one more for each windowful of answers.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
+
+use super::latency::Latency;
 
 /// Requests that were under way together fail together: that is one overload, not many.
 const OVERLOAD_INTERVAL: Duration = Duration::from_secs(1);
@@ -26,6 +28,7 @@ struct State {
     /// Places that are taken out of use when their requests end.
     surplus: usize,
     overloaded_at: Option<Instant>,
+    latency: Latency,
 }
 
 /// The right to have one request under way.
@@ -39,7 +42,8 @@ impl Window {
     /// At most `max` at one time, at least 1.
     pub fn new(max: u32) -> Arc<Self> {
         let max = max.max(1) as usize;
-        let state = State { limit: max, answers: 0, surplus: 0, overloaded_at: None };
+        let latency = Latency::default();
+        let state = State { limit: max, answers: 0, surplus: 0, overloaded_at: None, latency };
         Arc::new(Self { places: Arc::new(Semaphore::new(max)), state: Mutex::new(state), max })
     }
 
@@ -69,6 +73,22 @@ impl Window {
         }
     }
 
+    /// The far end took a request of `bytes`, and so long for that.
+    pub fn served(&self, bytes: usize, took: Duration, now: Instant) {
+        let mut state = self.state();
+        if state.overloaded_at.is_some_and(|at| now.checked_sub(took) < Some(at)) {
+            // It began before the overload was seen, and only says again that there was one.
+            return;
+        }
+        let is_slow = state.latency.is_slow(bytes, took, now);
+        drop(state);
+        if is_slow {
+            self.overloaded(now);
+        } else {
+            self.answered();
+        }
+    }
+
     /// The far end has too much to do.
     pub fn overloaded(&self, now: Instant) {
         let mut state = self.state();
@@ -79,6 +99,7 @@ impl Window {
         let limit = (state.limit / 2).max(1);
         state.surplus += state.limit - limit;
         (state.limit, state.answers, state.overloaded_at) = (limit, 0, Some(now));
+        state.latency.forget_recent();
         while state.surplus > 0
             && let Ok(free) = self.places.try_acquire()
         {
@@ -142,10 +163,42 @@ mod tests {
         assert_eq!(window.places.available_permits(), 1);
     }
 
+    /// The limits that a far end makes of a window of 8 within a minute, when an answer takes
+    /// `took` with so many under way.
+    fn limits(took: impl Fn(usize) -> u64) -> Vec<usize> {
+        let (window, begin) = (Window::new(8), Instant::now());
+        window.served(1000, Duration::from_millis(took(1)), begin);
+        let (mut now, mut limits) = (begin, Vec::new());
+        while now < begin + Duration::from_secs(60) {
+            let under_way = window.limit();
+            let took = Duration::from_millis(took(under_way));
+            now += took;
+            (0..under_way).for_each(|_| window.served(1000, took, now));
+            limits.push(window.limit());
+        }
+        limits
+    }
+
+    #[test]
+    fn growing_latency_lowers_the_limit_to_what_the_far_end_bears() {
+        let limits = limits(|under_way| 20 + 150 * (under_way as u64).saturating_sub(3));
+        let settled = &limits[limits.len() / 4..];
+        assert!(settled.iter().all(|limit| (1..=5).contains(limit)), "{settled:?}");
+        assert!(settled.iter().sum::<usize>() > 2 * settled.len(), "{settled:?}");
+    }
+
+    #[test]
+    fn latency_that_does_not_grow_and_latency_of_a_near_far_end_lower_nothing() {
+        for took in [1, 20, 400, 30_000] {
+            assert!(limits(|_| took).iter().all(|limit| *limit == 8), "{took}");
+        }
+        assert!(limits(|under_way| 10 * under_way as u64).iter().all(|limit| *limit == 8));
+    }
+
     proptest! {
         #[test]
         fn places_in_use_and_free_are_never_more_than_the_maximum(
-            steps in prop::collection::vec(0_u8..4, 0..200),
+            steps in prop::collection::vec(0_u8..6, 0..200),
         ) {
             let window = Window::new(8);
             let mut now = Instant::now();
@@ -160,6 +213,11 @@ mod tests {
                     }
                     1 => drop(under_way.pop()),
                     2 => window.answered(),
+                    3 => window.served(1000, Duration::from_millis(20), now),
+                    4 => {
+                        now += Duration::from_millis(700);
+                        window.served(1000, Duration::from_millis(600), now);
+                    }
                     _ => {
                         now += OVERLOAD_INTERVAL;
                         window.overloaded(now);

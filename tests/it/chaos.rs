@@ -98,7 +98,7 @@ const fn half_of(status: u16) -> Act {
 }
 
 /// The random mix.
-fn mix(seed: u64) -> impl FnMut(Option<&Coming>) -> Option<Act> {
+fn mix(seed: u64) -> impl FnMut(Option<&Coming<'_>>) -> Option<Act> {
     let mut random = fastrand::Rng::with_seed(seed);
     let whole: u32 = FAILURES.iter().map(|(weight, _)| weight).sum();
     move |coming| {

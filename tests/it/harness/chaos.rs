@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -72,22 +73,27 @@ impl Act {
 
 /// A request that is to get something.
 #[derive(Debug)]
-pub(crate) struct Coming {
+pub(crate) struct Coming<'c> {
+    /// The last part of its path: the meter's global id.
+    pub(crate) meter: &'c str,
     /// How many events it carries.
     pub(crate) events: usize,
     /// Whether it carries what was accepted before.
     pub(crate) is_known: bool,
+    /// Requests under way, this one included.
+    pub(crate) under_way: usize,
 }
 
 /// Decides about a request: asked before it is read, with nothing, for a reset then or nothing;
 /// and after that.
-type Decide = dyn FnMut(Option<&Coming>) -> Option<Act> + Send;
+type Decide = dyn FnMut(Option<&Coming<'_>>) -> Option<Act> + Send;
 
 struct Server {
     decide: Mutex<Box<Decide>>,
     books: Mutex<Books>,
     accepted: Mutex<HashSet<String>>,
     random: Mutex<fastrand::Rng>,
+    under_way: AtomicUsize,
 }
 
 /// A server that lives as long as the test's process.
@@ -101,7 +107,7 @@ impl Chaos {
     /// a request without an answer is accepted.
     pub(crate) fn start(
         seed: u64,
-        decide: impl FnMut(Option<&Coming>) -> Option<Act> + Send + 'static,
+        decide: impl FnMut(Option<&Coming<'_>>) -> Option<Act> + Send + 'static,
     ) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
@@ -110,6 +116,7 @@ impl Chaos {
             books: Mutex::default(),
             accepted: Mutex::default(),
             random: Mutex::new(fastrand::Rng::with_seed(seed)),
+            under_way: AtomicUsize::new(0),
         });
         let attending = Arc::clone(&server);
         std::thread::Builder::new().name("chaos".to_owned()).spawn(move || {
@@ -174,12 +181,18 @@ impl Server {
         let meter = path.rsplit('/').next().unwrap_or_default();
         let track_id = request.header("zuora-track-id").unwrap_or_default();
         let events = event_numbers(&request.payload().unwrap_or_default());
-        let coming =
-            Coming { events: events.len(), is_known: lock(&self.accepted).contains(track_id) };
+        let coming = Coming {
+            meter,
+            events: events.len(),
+            is_known: lock(&self.accepted).contains(track_id),
+            under_way: self.under_way.fetch_add(1, Ordering::Relaxed) + 1,
+        };
         let act = lock(&self.decide)(Some(&coming)).unwrap_or(Act::status(200));
         if let Act::Answer(answer) = act {
             pause(answer.after);
         }
+        // Before the client can see anything of it: what it begins then is after this one.
+        self.under_way.fetch_sub(1, Ordering::Relaxed);
         let accepted = match Meaning::of(act) {
             Meaning::Taken => !coming.is_known,
             Meaning::Refused | Meaning::Cut => false,
@@ -196,7 +209,6 @@ impl Server {
             body: hasher.finish(),
             events,
             began,
-            // Before the client can see anything of it: what it begins then is after this one.
             ended: Instant::now(),
             act,
             accepted,
