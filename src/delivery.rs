@@ -156,3 +156,6 @@ pub fn start(
     }
     Ok(lanes)
 }
+
+#[cfg(test)]
+mod tests;

@@ -59,8 +59,27 @@ pub enum Failure {
 /// Exchanges requests for answers.
 #[derive(Debug)]
 pub struct Transport {
-    client: Client,
+    far_end: FarEnd,
     headers: HeaderMap,
+}
+
+/// Who answers.
+#[derive(Debug)]
+enum FarEnd {
+    Http(Client),
+    /// A test: on its clock no time goes by while a socket waits.
+    #[cfg(test)]
+    Scripted(tokio::sync::mpsc::UnboundedSender<Exchange>),
+}
+
+/// A request that a test answers.
+#[cfg(test)]
+#[derive(Debug)]
+pub struct Exchange {
+    /// Where it was sent.
+    pub url: String,
+    /// Takes the answer.
+    pub reply: tokio::sync::oneshot::Sender<Answer>,
 }
 
 impl Transport {
@@ -100,7 +119,14 @@ impl Transport {
         let client = client
             .build()
             .map_err(|source| Error::Refused { what: "the HTTP client".into(), source })?;
-        Ok(Self { client, headers: headers(settings)? })
+        Ok(Self { far_end: FarEnd::Http(client), headers: headers(settings)? })
+    }
+
+    /// One whose requests a test answers.
+    #[cfg(test)]
+    pub fn scripted() -> (Self, tokio::sync::mpsc::UnboundedReceiver<Exchange>) {
+        let (requests, exchanges) = tokio::sync::mpsc::unbounded_channel();
+        (Self { far_end: FarEnd::Scripted(requests), headers: HeaderMap::new() }, exchanges)
     }
 
     /// Posts a gzipped body of events.
@@ -127,13 +153,26 @@ impl Transport {
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
-        answer(self.client.post(url).headers(headers).body(body)).await
+        self.post(url, headers, body).await
     }
 
     /// Asks for a token by client credentials.
     pub async fn post_form(&self, url: &str, form: String) -> Result<Answer, Failure> {
         let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
-        answer(self.client.post(url).header(CONTENT_TYPE, kind).body(form)).await
+        self.post(url, HeaderMap::from_iter([(CONTENT_TYPE, kind)]), form.into()).await
+    }
+
+    async fn post(&self, url: &str, headers: HeaderMap, body: Bytes) -> Result<Answer, Failure> {
+        match &self.far_end {
+            FarEnd::Http(client) => answer(client.post(url).headers(headers).body(body)).await,
+            #[cfg(test)]
+            FarEnd::Scripted(requests) => {
+                let (reply, answer) = tokio::sync::oneshot::channel();
+                // A test that has ended answers nothing more.
+                let _ = requests.send(Exchange { url: url.to_owned(), reply });
+                answer.await.map_err(|gone| Failure::Unanswered(gone.to_string()))
+            }
+        }
     }
 }
 
