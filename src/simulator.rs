@@ -9,16 +9,20 @@
 //! |---|---|
 //! | `POST /oauth/token` | a bearer token for client credentials |
 //! | `POST /meters/streaming/ingestion/{meter}`, `POST /usage/bulk/{meter}` | ingestion |
+//! | `/meters/run`, `stop`, `debug`, `import`, `files`, `export`, `{meter}/summary` and so on | [the meter APIs](api) |
 //! | `GET /simulator/stats` | [`Stats`] |
+//! | `GET /simulator/exchanges` | the latest [exchanges](Exchange) of the meter APIs |
 //! | `GET /simulator/events/{meter}` | every event id with the number of times it was accepted |
 //! | `POST /simulator/faults` | a JSON array of [faults] takes the place of those in force |
 //! | `POST /simulator/reset` | counts begin again |
 //!
 //! What Zuora does not document is decided so: too many rows, an empty array, an unknown content
 //! type or encoding and a bad `Zuora-Track-Id` are answered with 400; sizes count before
-//! compression; a request is accepted as a whole or not at all; any meter exists.
+//! compression; a request is accepted as a whole or not at all; ingestion takes events for any
+//! global id. Of the meter APIs, see [there](api) and at [the meters](meters).
 
 mod answer;
+mod api;
 mod control;
 mod count;
 pub mod faults;
@@ -26,6 +30,7 @@ mod inflate;
 mod ingest;
 mod ledger;
 mod limits;
+mod meters;
 mod plan;
 mod stats;
 #[cfg(test)]
@@ -43,7 +48,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::TokioIo;
@@ -52,13 +57,19 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::Timestamp;
+
+pub use api::exchange::Exchange;
 pub use faults::Fault;
 pub use limits::Limits;
+pub use meters::{MeterSettings, WhenStopped};
 pub use stats::{MeterStats, Repeat, Stats};
 
 use answer::Severed;
+use api::exchange::Exchanges;
 use ledger::Ledger;
 use limits::Window;
+use meters::Meters;
 use plan::Plan;
 use token::Tokens;
 use worker::Workers;
@@ -95,6 +106,12 @@ pub struct Settings {
     pub event_id_field: Option<String>,
     /// Whether the four documented fields must be in every event, in [`Mode::Validate`].
     pub schema_check: bool,
+    /// The meters that exist, each of which runs.
+    pub meters: Vec<MeterSettings>,
+    /// What becomes of events for a meter that does not run.
+    pub when_stopped: WhenStopped,
+    /// The only entity that `Zuora-Entity-Ids` may name, and has to. None: it may be left out.
+    pub entity_id: Option<String>,
     /// Where the dice of faults with a probability begin.
     pub seed: u64,
 }
@@ -111,6 +128,9 @@ impl Default for Settings {
             token_ttl: Duration::from_secs(3599),
             event_id_field: Some("EventId".to_owned()),
             schema_check: true,
+            meters: Vec::new(),
+            when_stopped: WhenStopped::default(),
+            entity_id: None,
             seed: 0,
         }
     }
@@ -132,6 +152,9 @@ pub enum Error {
     /// The address is one that others could reach.
     #[error("the simulator listens on loopback only, not on {0}")]
     NotLoopback(SocketAddr),
+    /// What is to be a meter is none.
+    #[error("{0}")]
+    Meter(String),
     /// The address cannot be listened on.
     #[error("cannot listen on {address}")]
     Listen {
@@ -159,6 +182,8 @@ struct Shared {
     window: Mutex<Window>,
     plan: Mutex<Plan>,
     tokens: Mutex<Tokens>,
+    meters: Mutex<Meters>,
+    exchanges: Mutex<Exchanges>,
     workers: Workers,
 }
 
@@ -179,6 +204,11 @@ impl Handle {
         self.shared.ledger.with_event_counts(meter, HashMap::clone)
     }
 
+    /// The latest requests to the meter APIs with their answers, oldest first.
+    pub fn exchanges(&self) -> Vec<Exchange> {
+        lock(&self.shared.exchanges).list()
+    }
+
     /// Takes these faults in place of those in force.
     pub fn replace_faults(&self, faults: Vec<Fault>) {
         lock(&self.shared.plan).replace(faults);
@@ -197,6 +227,8 @@ impl Simulator {
         if !address.ip().is_loopback() {
             return Err(Error::NotLoopback(address));
         }
+        let meters = Meters::new(&settings.meters, settings.when_stopped, Timestamp::now());
+        let meters = meters.map_err(Error::Meter)?;
         let failed = |source| Error::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
@@ -205,6 +237,8 @@ impl Simulator {
             window: Mutex::new(Window::new(settings.limits.calls_per_minute)),
             plan: Mutex::new(Plan::new(settings.faults.clone(), settings.seed)),
             tokens: Mutex::new(Tokens::new(settings.token_ttl, settings.seed)),
+            meters: Mutex::new(meters),
+            exchanges: Mutex::default(),
             workers: Workers::new(),
             settings,
         });
@@ -268,8 +302,10 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/oauth/token", post(token::issue))
         .route("/meters/streaming/ingestion/{meter}", post(ingest::ingest))
         .route("/usage/bulk/{meter}", post(ingest::ingest))
+        .route("/meters/{*operation}", any(api::serve))
         .route("/simulator/stats", get(control::stats))
         .route("/simulator/events/{meter}", get(control::events))
+        .route("/simulator/exchanges", get(control::exchanges))
         .route("/simulator/faults", post(control::replace_faults))
         .route("/simulator/reset", post(control::reset))
         .fallback(control::not_found)

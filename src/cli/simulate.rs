@@ -2,14 +2,17 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::PossibleValuesParser;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::simulator::{self, Fault, Limits, Mode, Settings, Simulator};
+use crate::simulator::{
+    self, Fault, Limits, MeterSettings, Mode, Settings, Simulator, WhenStopped,
+};
 
 /// What `--help` says about faults.
 const FAULTS_HELP: &str = "\
@@ -24,9 +27,11 @@ Faults are written KIND[=VALUE][,retry-after=SECONDS][,code=CODE][:PROBABILITY][
   rubbish            accepts, answers 200 with bytes that mean nothing
   slow=200ms         takes so long before it accepts anything; goes with other faults
   token-status=500   answers so at the token endpoint
-Examples: status=429,retry-after=2:0.1  reset-afterx3@8a8a  slow=200ms
+METER is a global id, or api/OPERATION for run, stop, debug, status, summary, export, import,
+files and audit; without it, everything is struck.
+Examples: status=429,retry-after=2:0.1  reset-afterx3@8a8a  slow=200ms  hang=30sx1@api/run
 
-While it serves: GET /simulator/stats, GET /simulator/events/METER,
+While it serves: GET /simulator/stats, GET /simulator/exchanges, GET /simulator/events/METER,
 POST /simulator/faults with a JSON array of faults, POST /simulator/reset.";
 
 /// A Mediation on loopback: OAuth, ingestion with limits, books of every event, and faults.
@@ -59,6 +64,18 @@ pub struct Args {
     /// The field that names an event.
     #[arg(long, value_name = "NAME", default_value = "EventId")]
     event_id_field: String,
+    /// A meter that runs, for the meter APIs; may be given more than once.
+    #[arg(long = "meter", value_name = "ID=GLOBAL_ID", value_parser = MeterSettings::parse)]
+    meters: Vec<MeterSettings>,
+    /// The definition of all of them, as an export has it, instead of a simple one.
+    #[arg(long, value_name = "FILE", requires = "meters")]
+    definition: Option<PathBuf>,
+    /// What becomes of events for a meter that does not run.
+    #[arg(long, value_name = "WHAT", default_value = "keep", value_parser = when_stopped())]
+    when_stopped: WhenStopped,
+    /// The entity that requests to the meter APIs have to name.
+    #[arg(long, value_name = "ID")]
+    entity_id: Option<String>,
     /// Something that goes wrong; may be given more than once.
     #[arg(long = "fault", value_name = "FAULT")]
     faults: Vec<Fault>,
@@ -89,6 +106,14 @@ pub enum Error {
     /// Signals cannot be heard.
     #[error("cannot listen for signals")]
     Signals(#[source] io::Error),
+    /// The definition of the meters cannot be read.
+    #[error("read {}", path.display())]
+    Definition {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The simulator could not listen.
     #[error(transparent)]
     Simulator(#[from] simulator::Error),
@@ -99,7 +124,7 @@ pub fn run(args: Args) -> Result<(), Error> {
     let mut runtime = Builder::new_multi_thread();
     let runtime = runtime.worker_threads(args.worker_threads.into()).enable_all();
     let runtime = runtime.build().map_err(Error::Runtime)?;
-    runtime.block_on(serve(args.settings()))
+    runtime.block_on(serve(args.settings()?))
 }
 
 async fn serve(settings: Settings) -> Result<(), Error> {
@@ -129,12 +154,19 @@ async fn serve(settings: Settings) -> Result<(), Error> {
 }
 
 impl Args {
-    fn settings(self) -> Settings {
+    fn settings(mut self) -> Result<Settings, Error> {
+        if let Some(path) = self.definition {
+            let text = std::fs::read_to_string(&path);
+            let text = text.map_err(|source| Error::Definition { path, source })?;
+            for meter in &mut self.meters {
+                meter.definition = Some(text.clone());
+            }
+        }
         let mut limits = Limits::for_tenant(&self.tenant).unwrap_or(Limits::PRODUCTION);
         limits.rows_max = self.rows_max.unwrap_or(limits.rows_max);
         limits.payload_bytes_max = self.payload_bytes_max.unwrap_or(limits.payload_bytes_max);
         limits.calls_per_minute = self.requests_per_minute.unwrap_or(limits.calls_per_minute);
-        Settings {
+        Ok(Settings {
             listen: self.listen,
             limits,
             mode: if self.count { Mode::Count } else { Mode::Validate },
@@ -143,9 +175,19 @@ impl Args {
             token_ttl: Duration::from_secs(self.token_ttl_seconds),
             event_id_field: Some(self.event_id_field),
             schema_check: !self.no_schema_check,
+            meters: self.meters,
+            when_stopped: self.when_stopped,
+            entity_id: self.entity_id,
             seed: self.seed,
-        }
+        })
     }
+}
+
+fn when_stopped() -> impl TypedValueParser<Value = WhenStopped> {
+    PossibleValuesParser::new(["keep", "refuse"]).map(|name| match name.as_str() {
+        "refuse" => WhenStopped::Refuse,
+        _ => WhenStopped::Keep,
+    })
 }
 
 #[cfg(test)]
@@ -161,13 +203,13 @@ mod tests {
         args: Args,
     }
 
-    fn settings(arguments: &[&str]) -> Result<Settings, clap::Error> {
+    fn settings(arguments: &[&str]) -> Result<Settings, Box<dyn std::error::Error>> {
         let arguments = std::iter::once("simulate").chain(arguments.iter().copied());
-        Command::try_parse_from(arguments).map(|command| command.args.settings())
+        Ok(Command::try_parse_from(arguments)?.args.settings()?)
     }
 
     #[test]
-    fn a_limit_of_its_own_goes_before_the_tenants() -> Result<(), clap::Error> {
+    fn a_limit_of_its_own_goes_before_the_tenants() -> Result<(), Box<dyn std::error::Error>> {
         let settings =
             settings(&["--tenant", "api-sandbox", "--rows-max", "7", "--fault", "reset-afterx2"])?;
         let expected = Limits { rows_max: 7, payload_bytes_max: 1_000_000, calls_per_minute: 600 };
@@ -181,6 +223,8 @@ mod tests {
         assert!(settings(&["--tenant", "staging"]).is_err());
         assert!(settings(&["--fault", "explode"]).is_err());
         assert!(settings(&["--client-id", "alone"]).is_err());
+        assert!(settings(&["--meter", "x=8a"]).is_err());
+        assert!(settings(&["--meter", "97=8a", "--definition", "/nowhere"]).is_err());
         assert!(settings(&["--worker-threads", "0"]).is_err());
     }
 

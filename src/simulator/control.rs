@@ -28,6 +28,11 @@ pub(super) async fn events(
     off_thread(counts).await
 }
 
+/// `GET /simulator/exchanges`: the latest requests to the meter APIs with their answers.
+pub(super) async fn exchanges(State(shared): State<Arc<Shared>>) -> Response {
+    off_thread(move || answer::document(StatusCode::OK, &lock(&shared.exchanges).list())).await
+}
+
 /// `POST /simulator/faults`: a JSON array of faults, as they are written on the command line,
 /// takes the place of those in force.
 pub(super) async fn replace_faults(

@@ -19,7 +19,8 @@
 //!
 //! `retry-after` goes with the two kinds of status, `code` with `status` and `no-success`. The
 //! probability is between 0 and 1, 1 unless given; a fault without a count never ends; a fault
-//! without a meter strikes all of them. The first fault that strikes is the one that is played.
+//! without a meter strikes all of them, and all operations of the meter APIs; one of those is named
+//! `@api/run`, `@api/stop`, `debug`, `status`, `summary`, `export`, `import`, `files` or `audit`. The first fault that strikes is the one that is played.
 //! Faults strike requests that are authorised and within the rate limit.
 
 use std::fmt;

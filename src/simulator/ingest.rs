@@ -14,13 +14,15 @@ use axum::response::Response;
 
 use super::answer::{self, Severed};
 use super::faults::Kind;
+use super::inflate::Inflater;
 use super::ledger::Mark;
 use super::limits::Admission;
 use super::worker::Refused;
 use super::{Shared, lock};
+use crate::clock::Timestamp;
 
 /// Chosen by the client to find a request again, and echoed.
-const TRACK_ID: HeaderName = HeaderName::from_static("zuora-track-id");
+pub(super) const TRACK_ID: HeaderName = HeaderName::from_static("zuora-track-id");
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
 const RATE_REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
 const RATE_RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
@@ -61,13 +63,22 @@ async fn gate(shared: &Arc<Shared>, meter: String, request: Request) -> Response
         return answer::on_request(StatusCode::UNAUTHORIZED, None);
     }
     let admission = lock(&shared.window).admit(now);
-    let mut response = if admission.is_admitted {
+    let response = if admission.is_admitted {
         answer(shared, meter, request).await.unwrap_or_else(|refused| refusal(&refused))
     } else {
         let _ = take(request.into_body(), 0).await;
         let response = answer::on_request(StatusCode::TOO_MANY_REQUESTS, None);
         answer::retry_after(response, reset_seconds(admission))
     };
+    with_limits(shared, admission, response)
+}
+
+/// Adds what is left of the rate.
+pub(super) fn with_limits(
+    shared: &Shared,
+    admission: Admission,
+    mut response: Response,
+) -> Response {
     let calls_max = shared.settings.limits.calls_per_minute;
     let limit = HeaderValue::try_from(format!("{calls_max}, {calls_max};w=60"));
     let headers = response.headers_mut();
@@ -77,7 +88,7 @@ async fn gate(shared: &Arc<Shared>, meter: String, request: Request) -> Response
     response
 }
 
-fn is_authorized(shared: &Shared, headers: &HeaderMap, now: Instant) -> bool {
+pub(super) fn is_authorized(shared: &Shared, headers: &HeaderMap, now: Instant) -> bool {
     let authorization = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     shared.settings.credentials.is_none()
         || authorization.is_some_and(|value| lock(&shared.tokens).is_good(value, now))
@@ -93,7 +104,7 @@ fn refusal(refused: &Refused) -> Response {
 }
 
 /// Rounded up: a client that waits so long is admitted.
-fn reset_seconds(admission: Admission) -> u64 {
+pub(super) fn reset_seconds(admission: Admission) -> u64 {
     admission.reset.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX)
 }
 
@@ -175,9 +186,33 @@ fn read(
     shared.ledger.see_body(&mark);
     if accepts {
         let delivery = shared.workers.read(&shared.settings, wire, envelope.is_gzip)?;
+        if lock(&shared.meters).refuses(meter) {
+            let message = "The meter version is not running.".to_owned();
+            return Err(Refused::Data { code: "70002122", message });
+        }
         shared.ledger.accept(meter, &mark, delivery);
+        process(shared, meter, wire, envelope.is_gzip);
     }
     Ok(mark)
+}
+
+/// What happens after the 200, for meters that exist.
+fn process(shared: &Shared, meter: &str, wire: &[u8], is_gzip: bool) {
+    if !lock(&shared.meters).knows(meter) {
+        return;
+    }
+    let mut payload = Vec::new();
+    let sink = |block: &[u8]| {
+        payload.extend_from_slice(block);
+        Ok::<(), ()>(())
+    };
+    let bytes_max = shared.settings.limits.payload_bytes_max;
+    if is_gzip && Inflater::new().inflate(wire, bytes_max, sink).is_err() {
+        // The body was read before: it is good.
+        return;
+    }
+    let payload = if is_gzip { payload.as_slice() } else { wire };
+    lock(&shared.meters).ingest(meter, payload, Timestamp::now());
 }
 
 /// Checks the headers.
@@ -204,7 +239,7 @@ fn read_headers(headers: &HeaderMap) -> Result<Envelope, Refused> {
     Ok(Envelope { track_id, is_gzip })
 }
 
-fn is_track_id(id: &str) -> bool {
+pub(super) fn is_track_id(id: &str) -> bool {
     id.len() <= 64 && id.is_ascii() && !id.contains([':', ';', '"', '\''])
 }
 

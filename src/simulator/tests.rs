@@ -13,6 +13,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
+mod api;
+
 use super::{Error, Handle, Limits, Mode, Settings, Simulator};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
