@@ -31,7 +31,7 @@ use crate::settlement::Posting;
 use crate::stop::Stopper;
 use crate::store::reader::Reader;
 use crate::store::tallies::Status;
-use crate::{breaker, delivery, pack, source, store};
+use crate::{breaker, delivery, pack, source, store, tenant};
 use supervisor::Supervisor;
 
 /// Everything that an agent needs to run.
@@ -85,7 +85,7 @@ pub enum Error {
     Store(#[from] store::Error),
     /// The HTTP client.
     #[error("delivery: {0}")]
-    Delivery(#[from] delivery::transport::Error),
+    Delivery(#[from] tenant::transport::Error),
     /// A listener.
     #[error("source {name}: {reason}")]
     Source {

@@ -15,10 +15,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::agent::{self, Request, Source};
 use crate::breaker;
-use crate::delivery::{self, Credentials};
+use crate::delivery;
 use crate::meter::Meter;
 use crate::simulator::{self, Fault, Simulator, Stats};
 use crate::store::tallies::Status;
+use crate::tenant::{self, Credentials};
 use crate::{pack, source, store};
 use application::Application;
 
@@ -230,7 +231,7 @@ fn agent_settings(directory: &Path, base_url: &str) -> agent::Settings {
 
 fn delivery_settings(base_url: &str) -> delivery::Settings {
     let (client, secret) = CLIENT;
-    delivery::Settings {
+    let tenant = tenant::Settings {
         credentials: Credentials::Client {
             token_url: format!("{base_url}/oauth/token"),
             id: client.to_owned(),
@@ -248,6 +249,6 @@ fn delivery_settings(base_url: &str) -> delivery::Settings {
         backoff_base: Duration::from_millis(200),
         backoff_max: Duration::from_secs(5),
         retry_after_max: Duration::from_secs(60),
-        hold_interval: Duration::from_secs(5),
-    }
+    };
+    delivery::Settings { tenant, hold_interval: Duration::from_secs(5) }
 }

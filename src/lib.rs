@@ -16,9 +16,9 @@
 //! 5. The [`committer`] puts the groups back in order and writes bodies, cursors, dead letters and
 //!    tallies in one transaction to the [`store`]. Whatever may be acknowledged is so from here.
 //! 6. [`delivery`] has a [lane](delivery::lane) for every meter. It takes the oldest body, waits
-//!    for the tenant's [budget](delivery::budget), makes one
-//!    [request](delivery::request) by the [transport](delivery::transport), and reads what the
-//!    answer [means](delivery::outcome) from its status and the words of [`mediation`].
+//!    for the tenant's [budget](tenant::budget), makes one
+//!    [request](delivery::request) by the [transport](tenant::transport), and reads what the
+//!    answer [means](tenant::outcome) from its status and the words of [`mediation`].
 //! 7. What was learned goes back to the committer as a [`settlement`]: a receipt takes the place
 //!    of the body, or the attempt is recorded. Only then may the body be sent again.
 //!
@@ -56,5 +56,6 @@ pub mod source;
 pub mod stop;
 pub mod store;
 pub mod telemetry;
+pub mod tenant;
 pub mod time_format;
 pub mod units;

@@ -9,7 +9,7 @@ use std::process::Command;
 use meterd::clock::Timestamp;
 use meterd::config::{self, Format, LoadFor};
 use meterd::dead_letter::REASONS;
-use meterd::delivery::outcome::{Answer, Outcome, of_answer};
+use meterd::tenant::outcome::{Answer, Outcome, of_answer};
 
 type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
 

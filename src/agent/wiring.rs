@@ -20,6 +20,7 @@ use crate::source::{self, Context};
 use crate::stop::{Stop, Stopper};
 use crate::store::Store;
 use crate::store::reader::Reader;
+use crate::tenant;
 
 /// Groups that wait for a worker, beside those that are being packed. More would only hold room
 /// in the intake.
@@ -32,9 +33,9 @@ pub(super) fn start(settings: &Settings) -> Result<Run, Error> {
     let stopper = Stopper::new().map_err(system("stop signal"))?;
     let mut store = Store::open(&settings.store, &settings.name)?;
     let prepared = prepare(&settings.sources, &store)?;
-    let transport = delivery::connect(&settings.delivery, &settings.meters)?;
+    let connection = delivery::connect(&settings.delivery, &settings.meters)?;
     // From here on requests can be under way: a start that fails before is no run.
-    let delivery::Settings { requests_in_flight_max, retry_after_max, .. } = settings.delivery;
+    let tenant::Settings { requests_in_flight_max, retry_after_max, .. } = settings.delivery.tenant;
     let unsettled = store.begin_run(requests_in_flight_max, retry_after_max, Timestamp::now())?;
     if unsettled > 0 {
         tracing::warn!(batches = unsettled, "the run before was cut off: these may be sent twice");
@@ -49,7 +50,7 @@ pub(super) fn start(settings: &Settings) -> Result<Run, Error> {
     let (postings, committer_postings) = crossbeam_channel::unbounded();
     let lanes = delivery::start(
         &settings.delivery,
-        transport,
+        connection,
         &settings.meters,
         reader,
         &postings,

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io::{self, Write};
 
 use super::{check, simulate};
-use crate::{agent, config, delivery, replay, store};
+use crate::{agent, config, replay, store, tenant};
 
 /// A command that did not succeed.
 #[derive(Debug)]
@@ -104,7 +104,7 @@ impl From<agent::Error> for Failure {
             agent::Error::Store(error) => error.into(),
             agent::Error::Delivery(ref source) => {
                 let code = match source {
-                    delivery::transport::Error::Unreadable { source, .. } => {
+                    tenant::transport::Error::Unreadable { source, .. } => {
                         io_code(source, Self::CONFIGURATION)
                     }
                     _ => Self::CONFIGURATION,

@@ -19,7 +19,7 @@ use super::problem::Notes;
 use super::raw::{self, Raw};
 use crate::meter::{Limits, Meter};
 use crate::units::{ByteSize, Period};
-use crate::{agent, delivery, pack, store};
+use crate::{agent, delivery, pack, store, tenant};
 
 /// Bytes under way between sources and store, unless one request may hold more.
 const INTAKE_BYTES_MAX: u64 = 16 << 20;
@@ -118,7 +118,7 @@ fn resolve_delivery(
     }
     let ca_file = mediation.ca_file.as_deref();
     let proxy = mediation.proxy.as_deref();
-    delivery::Settings {
+    let tenant = tenant::Settings {
         credentials: credentials::resolve(mediation.auth, base_url, remote, around, notes),
         entity_ids: mediation.entity_ids,
         org_ids: mediation.org_ids,
@@ -137,8 +137,8 @@ fn resolve_delivery(
         backoff_base: waits.backoff_base,
         backoff_max: waits.backoff_max,
         retry_after_max: waits.retry_after_max,
-        hold_interval: waits.hold_interval,
-    }
+    };
+    delivery::Settings { tenant, hold_interval: waits.hold_interval }
 }
 
 fn client_identity(

@@ -7,9 +7,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
-use crate::delivery::Credentials;
 use crate::schema::FieldType;
 use crate::source::Settings;
+use crate::tenant::Credentials;
 
 type Tested = Result<(), Box<dyn std::error::Error>>;
 
@@ -56,15 +56,15 @@ fn the_least_configuration_has_the_documented_defaults() -> Tested {
     assert_eq!(settings.pack.linger_max, Duration::from_secs(1));
     assert_eq!(settings.pack.compression_level, 2);
     assert!(settings.pack.workers >= 1);
-    let delivery = &settings.delivery;
-    assert!(matches!(delivery.credentials, Credentials::None));
-    assert_eq!(delivery.connect_timeout, Duration::from_secs(5));
-    assert_eq!(delivery.request_timeout, Duration::from_secs(125));
-    assert_eq!((delivery.requests_per_minute, delivery.requests_in_flight_max), (50_000, 8));
-    assert_eq!(delivery.backoff_base, Duration::from_secs(1));
-    assert_eq!(delivery.backoff_max, Duration::from_secs(60));
-    assert_eq!(delivery.retry_after_max, Duration::from_secs(900));
-    assert_eq!(delivery.hold_interval, Duration::from_secs(60));
+    let tenant = &settings.delivery.tenant;
+    assert!(matches!(tenant.credentials, Credentials::None));
+    assert_eq!(tenant.connect_timeout, Duration::from_secs(5));
+    assert_eq!(tenant.request_timeout, Duration::from_secs(125));
+    assert_eq!((tenant.requests_per_minute, tenant.requests_in_flight_max), (50_000, 8));
+    assert_eq!(tenant.backoff_base, Duration::from_secs(1));
+    assert_eq!(tenant.backoff_max, Duration::from_secs(60));
+    assert_eq!(tenant.retry_after_max, Duration::from_secs(900));
+    assert_eq!(settings.delivery.hold_interval, Duration::from_secs(60));
     let [source] = settings.sources.as_slice() else { return Err("one source".into()) };
     let Settings::File(file) = &source.settings else { return Err("a file source".into()) };
     assert_eq!(file.line_bytes_max, 256 << 10);
@@ -92,7 +92,7 @@ fn limits_follow_the_tenant_unless_they_are_set() -> Tested {
         assert_eq!(limits.payload_bytes_max, payload, "{tenant}");
         assert_eq!(limits.compressed_bytes_max, payload, "{tenant}");
         assert_eq!(limits.events_per_request_max, events, "{tenant}");
-        assert_eq!(settings.delivery.requests_per_minute, rate, "{tenant}");
+        assert_eq!(settings.delivery.tenant.requests_per_minute, rate, "{tenant}");
     }
     let large = [("METERD__MEDIATION__LIMITS__PAYLOAD_BYTES_MAX", "8MB")];
     assert_eq!(load_with(LEAST, &large)?.settings.intake_bytes_max, 32_000_000);
@@ -183,7 +183,7 @@ fn a_secret_file_wins_and_one_that_everybody_can_read_is_a_warning() -> Tested {
         let loaded = load(LoadFor::Run, Some(&file), owned(environment).into_iter())?;
         assert!(!format!("{loaded:?}").contains("from-file"));
         assert!(!format!("{loaded:?}").contains("literal"));
-        let Credentials::Bearer(token) = loaded.settings.delivery.credentials else {
+        let Credentials::Bearer(token) = loaded.settings.delivery.tenant.credentials else {
             return Err("not a bearer token".into());
         };
         let warned = loaded.warnings.into_iter().map(|warning| warning.key).collect::<Vec<_>>();
@@ -213,7 +213,7 @@ fn client_credentials_ask_for_their_token_at_the_base_url() -> Tested {
         if expected != base {
             environment.push(("METERD__MEDIATION__AUTH__TOKEN_URL", expected));
         }
-        let credentials = load_with(LEAST, &environment)?.settings.delivery.credentials;
+        let credentials = load_with(LEAST, &environment)?.settings.delivery.tenant.credentials;
         assert!(!format!("{credentials:?}").contains("\"secret\""));
         let Credentials::Client { token_url, id, .. } = credentials else {
             return Err("not client credentials".into());

@@ -12,14 +12,15 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use super::outcome::{Cause, Outcome};
 use super::request::{Done, Parcel, Sender};
-use super::{Phase, Settings, backoff};
+use super::{Phase, Settings};
 use crate::clock::Timestamp;
 use crate::mediation::answer::Words;
 use crate::meter::Meter;
 use crate::settlement::{BatchId, LaneState, Settlement};
 use crate::store::reader::Reader;
+use crate::tenant::backoff;
+use crate::tenant::outcome::{Cause, Outcome};
 
 /// After a store error, reading is tried again so much later.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
@@ -82,11 +83,11 @@ impl Lane {
             reader,
             written,
             timing: Timing {
-                backoff_base: settings.backoff_base,
-                backoff_max: settings.backoff_max,
+                backoff_base: settings.tenant.backoff_base,
+                backoff_max: settings.tenant.backoff_max,
                 hold_interval: settings.hold_interval,
             },
-            window: settings.requests_in_flight_max.max(1) as usize,
+            window: settings.tenant.requests_in_flight_max.max(1) as usize,
             after: BatchId(0),
             waiting: VecDeque::new(),
             under_way: JoinSet::new(),
@@ -205,7 +206,7 @@ impl Lane {
                     Cause::Ill => self.fail(LaneState::Retrying, &reason, wait),
                     Cause::RateLimited => {
                         // The rate is the tenant's: every lane waits.
-                        self.sender.budget.pause(wait);
+                        self.sender.tenant.budget.pause(wait);
                         self.fail(LaneState::Retrying, &reason, wait);
                     }
                     Cause::Unexplained => self.take_unexplained(unexplained, &reason, wait),

@@ -8,16 +8,17 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use super::Phase;
-use super::auth::{Auth, Token};
-use super::budget::{Budget, Load};
-use super::gate::Gate;
-use super::outcome::{Cause, Outcome, of_answer};
 use super::refusal;
-use super::transport::{Failure, Transport};
 use crate::clock::Timestamp;
 use crate::mediation::answer::Words;
 use crate::meter::Meter;
 use crate::settlement::{BatchHead, Posting, Settlement};
+use crate::tenant::Tenant;
+use crate::tenant::auth::Token;
+use crate::tenant::budget::Load;
+use crate::tenant::gate::Gate;
+use crate::tenant::outcome::{Cause, Outcome, of_answer};
+use crate::tenant::transport::Failure;
 
 /// A batch on its way.
 #[derive(Debug, Clone)]
@@ -59,14 +60,10 @@ struct Tried {
 /// Everything that a request needs. All but the gate is shared by the lanes.
 #[derive(Debug, Clone)]
 pub struct Sender {
-    /// The HTTP client.
-    pub transport: Arc<Transport>,
-    /// What may go out.
-    pub budget: Arc<Budget>,
+    /// How the tenant is reached, and what may go out.
+    pub tenant: Tenant,
     /// Closed for as long as the server asked this lane to wait.
     pub gate: Arc<Gate>,
-    /// The token.
-    pub auth: Auth,
     /// To the committer.
     pub postings: crossbeam_channel::Sender<Posting>,
     /// How far the end has come.
@@ -167,7 +164,7 @@ impl Sender {
         let mut refused = None;
         loop {
             let token = tokio::select! {
-                token = self.auth.token(refused.as_ref()) => token,
+                token = self.tenant.auth.token(refused.as_ref()) => token,
                 () = reached(&mut self.phase, Phase::Halt) => return None,
             };
             let token = match token {
@@ -179,7 +176,7 @@ impl Sender {
             };
             let tried = self.exchange(meter, parcel, &token).await?;
             match tried.outcome {
-                Outcome::Unauthorized(_) if refused.is_none() && self.auth.renews() => {
+                Outcome::Unauthorized(_) if refused.is_none() && self.tenant.auth.renews() => {
                     refused = Some(token);
                 }
                 Outcome::Unauthorized(reason) => {
@@ -193,13 +190,13 @@ impl Sender {
 
     async fn exchange(&mut self, meter: &Meter, parcel: &Parcel, token: &Token) -> Option<Tried> {
         let admission = tokio::select! {
-            admission = self.budget.admit(&self.gate) => admission?,
+            admission = self.tenant.budget.admit(&self.gate) => admission?,
             () = reached(&mut self.phase, Phase::Halt) => return None,
         };
         meter.counters.requests.add(1);
         meter.counters.wire_bytes.add(parcel.body.len() as u64);
         let began = Instant::now();
-        let exchange = self.transport.post_events(
+        let exchange = self.tenant.transport.post_events(
             &meter.upload_url,
             parcel.body.clone(),
             &parcel.head.track_id,
@@ -226,7 +223,7 @@ impl Sender {
         };
         let now = Instant::now();
         if let Some(load) = load(&tried, parcel.body.len(), now - began) {
-            self.budget.learn(load, now);
+            self.tenant.budget.learn(load, now);
         }
         // Before the place is given back: who takes it must not go out too early.
         self.obey(&mut tried.outcome);
@@ -241,7 +238,7 @@ impl Sender {
         *after = self.retry_after_max.min(*after);
         self.gate.close_for(*after);
         if *cause == Cause::RateLimited {
-            self.budget.pause(*after);
+            self.tenant.budget.pause(*after);
         }
     }
 

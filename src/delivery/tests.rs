@@ -6,12 +6,13 @@ use bytes::Bytes;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, advance};
 
-use super::outcome::Answer;
-use super::transport::Exchange;
 use super::*;
 use crate::group::{PackedBatch, PackedGroup, SourceTally};
 use crate::settlement::{LaneState, Settlement};
 use crate::store::{Store, Work};
+use crate::tenant::Credentials;
+use crate::tenant::outcome::Answer;
+use crate::tenant::transport::Exchange;
 
 type TestResult<T = ()> = Result<T, Box<dyn std::error::Error>>;
 
@@ -24,7 +25,7 @@ const HELD: &str = "held";
 const WELL: &str = "well";
 
 fn settings() -> Settings {
-    Settings {
+    let tenant = tenant::Settings {
         credentials: Credentials::None,
         entity_ids: String::new(),
         org_ids: String::new(),
@@ -38,8 +39,8 @@ fn settings() -> Settings {
         backoff_base: Duration::from_secs(1),
         backoff_max: Duration::from_secs(60),
         retry_after_max: Duration::from_secs(900),
-        hold_interval: HOLD_INTERVAL,
-    }
+    };
+    Settings { tenant, hold_interval: HOLD_INTERVAL }
 }
 
 /// The committer, the far end and the clock of a test.
@@ -141,7 +142,7 @@ async fn a_meter_that_is_held_for_an_hour_delays_no_other_and_delivers_all_of_it
         bytes_max: 1 << 30,
         receipts_keep: Duration::from_secs(3600),
     };
-    let (transport, exchanges) = Transport::scripted();
+    let (connection, exchanges) = Connection::scripted();
     let (postings, committed) = crossbeam_channel::unbounded();
     let mut scene = Scene {
         store: Store::open(&of_store, "agent")?,
@@ -158,7 +159,7 @@ async fn a_meter_that_is_held_for_an_hour_delays_no_other_and_delivers_all_of_it
     }
     let (_phase, phase) = tokio::sync::watch::channel(Phase::Run);
     let reader = Reader::open(&of_store.directory)?;
-    let _lanes = start(&settings(), transport, &scene.meters, reader, &postings, &phase)?;
+    let _lanes = start(&settings(), connection, &scene.meters, reader, &postings, &phase)?;
     scene.until("the hold", |scene| scene.states.last() == Some(&LaneState::Held)).await?;
 
     let begin = Instant::now();

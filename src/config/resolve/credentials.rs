@@ -6,7 +6,7 @@ use url::Url;
 use super::super::problem::Notes;
 use super::super::raw::{Auth, Secret};
 use super::{Surroundings, endpoint, file};
-use crate::delivery::Credentials;
+use crate::tenant::Credentials;
 
 const SECTION: &str = "mediation.auth";
 
