@@ -55,6 +55,7 @@ pub(crate) fn stream(meter: &Arc<Meter>) -> Arc<Stream> {
         origin: Origin(0x0123_4567_89ab_cdef),
         label: "bench".into(),
         numbering: Numbering::ByteOffset,
+        header: <_>::default(),
     })
 }
 

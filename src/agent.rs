@@ -26,6 +26,7 @@ use crate::chunk::SourceTag;
 use crate::clock::Timestamp;
 use crate::delivery::Phase;
 use crate::intake::Intake;
+use crate::mapping::Mapping;
 use crate::meter::Meter;
 use crate::settlement::Posting;
 use crate::stop::Stopper;
@@ -62,6 +63,8 @@ pub struct Source {
     pub name: Arc<str>,
     /// The meter that its events are for.
     pub meter: Arc<Meter>,
+    /// How its lines become events; none: each of them is one, in JSON.
+    pub mapping: Option<Arc<Mapping>>,
     /// What it reads.
     pub settings: source::Settings,
     /// When it is held; none: never.

@@ -3,13 +3,14 @@
 //! A chunk crosses channels, never a line: a message per line costs ten times more.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crossbeam_channel::{Receiver, Sender};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::breaker::Breaker;
 use crate::dead_letter::Reason;
+use crate::mapping::Mapping;
 use crate::meter::Meter;
 use crate::position::{BytesHash, FileMark, Numbering, Origin, TAIL_BYTES_MAX};
 use crate::telemetry::SourceCounters;
@@ -25,6 +26,8 @@ pub struct SourceTag {
     pub name: Arc<str>,
     /// The meter that its events are for.
     pub meter: Arc<Meter>,
+    /// How its lines become events; none: each of them is one, in JSON.
+    pub mapping: Option<Arc<Mapping>>,
     /// What it did since the start.
     pub counters: SourceCounters,
     /// Whether its lines are taken.
@@ -32,10 +35,10 @@ pub struct SourceTag {
 }
 
 impl SourceTag {
-    /// A source that nothing holds.
+    /// A source of events in JSON that nothing holds.
     pub fn new(name: impl Into<Arc<str>>, meter: Arc<Meter>) -> Self {
         let (counters, breaker) = (SourceCounters::default(), Breaker::default());
-        Self { name: name.into(), meter, counters, breaker }
+        Self { name: name.into(), meter, mapping: None, counters, breaker }
     }
 }
 
@@ -51,6 +54,9 @@ pub struct Stream {
     pub label: String,
     /// What positions count.
     pub numbering: Numbering,
+    /// Its first line without its end, where that names the columns of the others. Known before
+    /// the first group with a line of the stream is packed.
+    pub header: OnceLock<Vec<u8>>,
 }
 
 impl Stream {
@@ -60,6 +66,19 @@ impl Stream {
             Numbering::ByteOffset => format!("{}:{position}", self.label),
             Numbering::LineNumber => format!("{}#{position}", self.label),
         }
+    }
+
+    /// Whether its first line names the columns of the others.
+    pub fn has_header(&self) -> bool {
+        self.source.mapping.as_ref().is_some_and(|mapping| mapping.has_header())
+    }
+
+    /// Notes the first line of `bytes`, with which the stream begins, as its header.
+    pub fn learn_header(&self, bytes: &[u8]) {
+        let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        // Known already: it is the same line.
+        let _ = self.header.set(line.to_vec());
     }
 }
 

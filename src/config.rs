@@ -247,6 +247,7 @@ fn evaluate_with_known(
         directory: document.file.and_then(Path::parent),
         readable_by_others: document.readable_by_others,
         state_directory: environment.get("STATE_DIRECTORY").map(String::as_str),
+        environment,
     };
     let settings = resolve::resolve(raw, &surroundings, &notes);
     let (mut problems, warnings, known) = notes.into_parts();

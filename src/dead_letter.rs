@@ -10,6 +10,8 @@ pub enum Reason {
     LineTooLong,
     /// The connection ended in the middle of a line.
     PartialLine,
+    /// Not a record of the source's format.
+    Unparsable,
     /// Not JSON, or not strictly.
     InvalidJson,
     /// JSON, but not an object.
@@ -24,6 +26,8 @@ pub enum Reason {
     MissingField,
     /// A field's value has another type than the meter's.
     WrongType,
+    /// A value that its source's table does not list.
+    UnmappedValue,
     /// A datetime field whose value is no time, or one that the field's format cannot say.
     InvalidDateTime,
     /// The event's time is longer ago than the meter accepts.
@@ -43,9 +47,10 @@ pub enum Reason {
 }
 
 /// Every reason, for tables and metrics.
-pub const REASONS: [Reason; 17] = [
+pub const REASONS: [Reason; 19] = [
     Reason::LineTooLong,
     Reason::PartialLine,
+    Reason::Unparsable,
     Reason::InvalidJson,
     Reason::NotAnObject,
     Reason::InvalidUtf8,
@@ -53,6 +58,7 @@ pub const REASONS: [Reason; 17] = [
     Reason::TooDeep,
     Reason::MissingField,
     Reason::WrongType,
+    Reason::UnmappedValue,
     Reason::InvalidDateTime,
     Reason::TooOld,
     Reason::TooNew,
@@ -69,6 +75,7 @@ impl Reason {
         match self {
             Self::LineTooLong => "line_too_long",
             Self::PartialLine => "partial_line",
+            Self::Unparsable => "unparsable",
             Self::InvalidJson => "invalid_json",
             Self::NotAnObject => "not_an_object",
             Self::InvalidUtf8 => "invalid_utf8",
@@ -76,6 +83,7 @@ impl Reason {
             Self::TooDeep => "too_deep",
             Self::MissingField => "missing_field",
             Self::WrongType => "wrong_type",
+            Self::UnmappedValue => "unmapped_value",
             Self::InvalidDateTime => "invalid_datetime",
             Self::TooOld => "too_old",
             Self::TooNew => "too_new",

@@ -189,6 +189,7 @@ fn agent_settings(directory: &Path, base_url: &str) -> agent::Settings {
     let source = |name: &str, settings| Source {
         name: name.into(),
         meter: Arc::clone(&meter),
+        mapping: None,
         settings,
         breaker: Some(breaker::Settings::default()),
     };

@@ -9,10 +9,10 @@
 //!    the lines are committed, so this one bound is the whole back-pressure.
 //! 3. The [batcher](pack::batcher) cuts the lines of a [`meter`] into a [`group`] that fits one
 //!    request, and numbers it.
-//! 4. [`pack`] checks every line against the [`schema`], gives it an
-//!    [event id](pack::event_id) and makes one gzipped body. A line that is no event comes out
-//!    as a [`dead_letter`], and too many of those make the [`breaker`] hold the source. Workers do
-//!    this in any order.
+//! 4. [`pack`] makes events of lines as the [`mapping`] of their source says, where there is one,
+//!    checks each against the [`schema`], gives it an [event id](pack::event_id) and makes one
+//!    gzipped body. A line that is no event comes out as a [`dead_letter`], and too many of those
+//!    make the [`breaker`] hold the source. Workers do this in any order.
 //! 5. The [`committer`] puts the groups back in order and writes bodies, cursors, dead letters and
 //!    tallies in one transaction to the [`store`]. Whatever may be acknowledged is so from here.
 //! 6. [`delivery`] has a [lane](delivery::lane) for every meter. It takes the oldest body, waits
@@ -25,8 +25,8 @@
 //! The [`agent`] wires the stages, starts the last one first, and ends them by closing the input
 //! of the first: [`stop`] is heard by sources alone. [`config`] makes its settings of what an
 //! operator typed, and [`cli`] is the program. [`simulator`] is a Mediation on loopback, which
-//! [`demo`] and the tests deliver to. [`clock`], [`time_format`], [`units`] and [`telemetry`] are
-//! used everywhere.
+//! [`demo`] and the tests deliver to. [`clock`], [`time_format`], [`time_pattern`], [`units`]
+//! and [`telemetry`] are used everywhere.
 //!
 //! Imports go in one direction: types, then stores, then stages, then the agent, then the
 //! commands. Stages do not know each other. `tests/structure.rs` holds the rules.
@@ -44,6 +44,7 @@ pub mod delivery;
 pub mod demo;
 pub mod group;
 pub mod intake;
+pub mod mapping;
 pub mod mediation;
 pub mod meter;
 pub mod pack;
@@ -58,4 +59,5 @@ pub mod store;
 pub mod telemetry;
 pub mod tenant;
 pub mod time_format;
+pub mod time_pattern;
 pub mod units;

@@ -1,16 +1,26 @@
 //! Turns lines into request bodies.
 //!
 //! [`batcher`] cuts the chunks of each meter into groups that fit one request; [`packer`], a
-//! pure function of a group and an instant, makes a gzipped JSON array and dead letters of a group. [`run`] is one of N
+//! pure function of a group and an instant, makes a gzipped JSON array and dead letters of a group.
+//! Where a source has a mapping, a [`mapper`] makes events of its lines before: [`decode`] finds the
+//! values, [`select`] asks whether they are usage, [`map`] writes the event. [`run`] is one of N
 //! equal workers between the two channels.
 
 pub mod batcher;
 pub mod datetime;
+pub mod decimal;
+pub mod decode;
 pub mod edits;
 pub mod event_id;
 pub mod guards;
 pub mod json;
+pub mod map;
+pub mod mapper;
 pub mod packer;
+pub mod record;
+pub mod select;
+#[cfg(test)]
+mod testing;
 pub mod text;
 pub mod validate;
 
@@ -63,7 +73,11 @@ fn tell_breakers(group: &Group, tallies: &[SourceTally]) {
         if let Some(source) = sources.find(|source| source.name == tally.source) {
             let lines = count(tally.read.saturating_sub(tally.ignored));
             let found = Found { lines, invalid: count(tally.dead_lettered) };
-            source.breaker.note(Judged { read: tally.read, found });
+            // A line may hold several records; the breaker let lines through.
+            let slices = group.slices.iter().map(|slice| (&slice.chunk.stream.source, slice));
+            let read = slices.filter(|(source, _)| source.name == tally.source);
+            let read = read.map(|(_, slice)| u64::from(slice.lines)).sum();
+            source.breaker.note(Judged { read, found });
         }
     }
 }

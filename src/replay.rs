@@ -14,6 +14,7 @@ use crate::chunk::{Buffer, Chunk, Content, SourceTag, Stream};
 use crate::clock::Timestamp;
 use crate::dead_letter::Reason;
 use crate::group::{Group, PackedGroup, Slice};
+use crate::mapping::Mapping;
 use crate::meter::Meter;
 use crate::pack::event_id;
 use crate::pack::packer::Packer;
@@ -29,6 +30,8 @@ pub struct Settings {
     pub agent: Arc<str>,
     /// The configured meters.
     pub meters: Vec<Arc<Meter>>,
+    /// How lines become events, of the sources where they are not events as they stand.
+    pub mappings: BTreeMap<Arc<str>, Arc<Mapping>>,
     /// gzip level, 1 to 9.
     pub compression_level: u32,
 }
@@ -120,11 +123,13 @@ struct Replay<'r> {
 impl Replay<'_> {
     /// Puts a page back, a transaction for each meter and source in it.
     fn put_back(&mut self, page: &[StoredLetter]) -> Result<(), Error> {
-        let mut by_source: BTreeMap<(&str, &str), Vec<&StoredLetter>> = BTreeMap::new();
+        let mut by_source: BTreeMap<(&str, &str, bool), Vec<&StoredLetter>> = BTreeMap::new();
         for letter in page {
-            by_source.entry((&letter.meter, &letter.source)).or_default().push(letter);
+            // What Mediation refused is the event as it was sent, not the line that it was made of.
+            let is_line = letter.attempts == 0;
+            by_source.entry((&letter.meter, &letter.source, is_line)).or_default().push(letter);
         }
-        for ((meter, source), letters) in by_source {
+        for ((meter, source, is_line), letters) in by_source {
             let configured = self.settings.meters.iter().find(|known| *known.name == *meter);
             let Some(configured) = configured else {
                 let detail = format!("the meter {meter} is not configured");
@@ -132,8 +137,9 @@ impl Replay<'_> {
                 self.report.left.extend(left);
                 continue;
             };
-            let tag = Arc::new(SourceTag::new(source, Arc::clone(configured)));
-            self.put_back_of(&tag, letters)?;
+            let mapping = self.settings.mappings.get(source).filter(|_| is_line).cloned();
+            let tag = SourceTag::new(source, Arc::clone(configured));
+            self.put_back_of(&Arc::new(SourceTag { mapping, ..tag }), letters)?;
         }
         Ok(())
     }
@@ -200,7 +206,12 @@ impl Replay<'_> {
             let detail = "only the beginning of the line is kept: the whole event is needed";
             return Ok(Err(left(letter, detail.into())));
         }
-        let line = slice(tag, letter, edit.unwrap_or(&letter.bytes));
+        let line = edit.unwrap_or(&letter.bytes);
+        let (_, record) = parts(tag, line);
+        if tag.mapping.is_some() && memchr::memchr(b'\n', record).is_some() {
+            return Ok(Err(left(letter, "a line end stands in the line".into())));
+        }
+        let line = slice(tag, letter, line);
         let packed = self.pack(tag, vec![line.clone()], now)?;
         if let Some(refused) = packed.dead_letters.into_iter().next() {
             let reason = Some(refused.reason.name());
@@ -208,8 +219,14 @@ impl Replay<'_> {
             return Ok(Err(Left { id: letter.id, reason, field, detail }));
         }
         let Some(batch) = packed.batches.first() else {
-            return Ok(Err(left(letter, "the line is blank, it is no event".into())));
+            return Ok(Err(left(
+                letter,
+                "the line is blank or passed over, it is no event".into(),
+            )));
         };
+        if packed.batches.iter().map(|batch| batch.events).sum::<u32>() > 1 {
+            return Ok(Err(left(letter, "the line holds more than one event".into())));
+        }
         // Mediation has seen the event by its id: under another one it could be billed twice.
         let (before, now) = (letter.event_id.as_ref(), batch.first_event_id.as_ref());
         match (before, now) {
@@ -237,17 +254,30 @@ fn left(letter: &StoredLetter, detail: String) -> Left {
     Left { id: letter.id, reason: None, field: None, detail }
 }
 
+/// The header that a letter keeps with its line, and the line.
+fn parts<'l>(tag: &SourceTag, line: &'l [u8]) -> (Option<&'l [u8]>, &'l [u8]) {
+    tag.mapping.as_ref().map_or((None, line), |mapping| mapping.split_letter(line))
+}
+
+/// The path or peer in a position such as `path:offset` or `peer#line`.
+fn label(position: &str) -> &str {
+    let label = position.trim_end_matches(|digit: char| digit.is_ascii_digit());
+    label.strip_suffix([':', '#']).unwrap_or(position)
+}
+
 /// `line` as it would have been read, at the place that its event id names.
 fn slice(tag: &Arc<SourceTag>, letter: &StoredLetter, line: &[u8]) -> Slice {
     // An event that was refused brings its id itself, or had none: its position is then the track
     // id of its batch, which is the only one in the fleet.
     let own = (Origin(hash64(&[letter.position.as_bytes()])), letter.id.unsigned_abs());
     let (origin, first) = letter.event_id.as_deref().and_then(event_id::parse).unwrap_or(own);
+    let (header, line) = parts(tag, line);
     let stream = Stream {
         source: Arc::clone(tag),
         origin,
-        label: letter.position.clone(),
+        label: label(&letter.position).to_owned(),
         numbering: Numbering::LineNumber,
+        header: header.map(|header| header.to_vec().into()).unwrap_or_default(),
     };
     let line = [line, b"\n"].concat();
     let (range, end) = (0..line.len(), first.saturating_add(1));

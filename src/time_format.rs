@@ -62,7 +62,7 @@ impl Date {
     }
 
     /// The day `days` days after 1970-01-01.
-    fn from_days(days: i64) -> Self {
+    pub fn from_days(days: i64) -> Self {
         let days = days + 719_468;
         let day_of_era = days.rem_euclid(146_097);
         let year_of_era =

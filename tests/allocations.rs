@@ -47,6 +47,7 @@ fn group(events: u32, event_id_field: Option<&str>, format: Option<&str>) -> Gro
         origin: Origin(1),
         label: "peer".into(),
         numbering: Numbering::LineNumber,
+        header: <_>::default(),
     };
     let line = |number: u32| {
         format!(

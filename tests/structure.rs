@@ -11,13 +11,14 @@ use std::path::{Path, PathBuf};
 type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
 
 /// What crosses between the stages. `mediation` reads answers, `telemetry` counts.
-const TYPES: [&str; 15] = [
+const TYPES: [&str; 17] = [
     "body",
     "breaker",
     "chunk",
     "clock",
     "dead_letter",
     "group",
+    "mapping",
     "mediation",
     "meter",
     "position",
@@ -26,6 +27,7 @@ const TYPES: [&str; 15] = [
     "stop",
     "telemetry",
     "time_format",
+    "time_pattern",
     "units",
 ];
 
@@ -42,7 +44,7 @@ const STAGES: [&str; 4] = ["source", "pack", "committer", "delivery"];
 const WIRING: [&str; 6] = ["agent", "cli", "config", "demo", "replay", "simulator"];
 
 /// Crates with one home each: nobody else names them.
-const HOMES: [(&str, &[&str]); 7] = [
+const HOMES: [(&str, &[&str]); 9] = [
     ("reqwest", &["tenant/transport.rs"]),
     ("rustls", &["tenant/transport.rs"]),
     ("governor", &["tenant/pace.rs"]),
@@ -50,6 +52,8 @@ const HOMES: [(&str, &[&str]); 7] = [
     ("flate2", &["body", "body.rs", "source", "simulator"]),
     ("config", &["config"]),
     ("clap", &["cli"]),
+    ("regex", &["mapping.rs", "pack", "config"]),
+    ("csv_core", &["pack/decode"]),
 ];
 
 /// Names that say nothing about what is in a file.

@@ -157,7 +157,8 @@ fn make_known(
     let make_known = |source: &Source| {
         let tag = SourceTag::new(Arc::clone(&source.name), Arc::clone(&source.meter));
         let breaker = source.breaker.map(Breaker::new).unwrap_or_default();
-        let tag = Arc::new(SourceTag { breaker, ..tag });
+        let mapping = source.mapping.clone();
+        let tag = Arc::new(SourceTag { mapping, breaker, ..tag });
         holds::start(&tag, postings, &stop.drain, supervisor);
         tag
     };

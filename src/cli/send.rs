@@ -143,7 +143,7 @@ fn sources(arguments: &Arguments, meter: &Arc<Meter>) -> Result<Vec<Source>, Fai
     let mut add = |name: &str, settings| {
         // A person runs it and waits: dead letters are the report, a hold would be in the way.
         let (name, meter, breaker) = (name.into(), Arc::clone(meter), None);
-        sources.push(Source { name, meter, settings, breaker });
+        sources.push(Source { name, meter, mapping: None, settings, breaker });
     };
     if !files.is_empty() {
         let settings = once::Settings { inputs: files, line_bytes_max };

@@ -1,6 +1,7 @@
 //! What may be typed: one type per section, each value checked on its own, defaults filled in
 //! where they depend on nothing else. What the values mean together is the matter of `resolve`.
 
+mod mapping;
 mod mediation;
 mod meter;
 mod source;
@@ -14,6 +15,7 @@ use super::problem::Notes;
 use super::reader::Reader;
 use super::{Log, LogFormat};
 
+pub(super) use mapping::{Condition, Field as FieldRule, FormatName, Input, Mapping};
 pub(super) use mediation::{Auth, Limits, Mediation, Secret};
 pub(super) use meter::{Field, Meter, Schema};
 pub(super) use source::{Kind, LINE_BYTES_MAX, Source};

@@ -4,6 +4,8 @@
 //! answers [`None`] for "not there or wrong"; [`Reader::finish`] then reports every key that
 //! nobody asked for. An empty text counts as "not there", as the example configuration writes it.
 
+mod scalars;
+
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt::Display;

@@ -7,9 +7,11 @@ mod credentials;
 mod endpoint;
 mod export;
 mod file;
+mod mapping;
 mod meter;
 mod source;
 
+use std::collections::HashMap;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -40,6 +42,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) readable_by_others: bool,
     /// `$STATE_DIRECTORY`, as systemd sets it.
     pub(super) state_directory: Option<&'a str>,
+    /// Every variable: events may have values of them.
+    pub(super) environment: &'a HashMap<String, String>,
 }
 
 impl Surroundings<'_> {
@@ -61,7 +65,7 @@ pub(super) fn resolve(raw: Raw, around: &Surroundings<'_>, notes: &Notes) -> age
     if meters.is_empty() && !notes.is_bad("meters") {
         notes.problem("meters", "nothing", "at least one section [meters.NAME]");
     }
-    let mut sources = source::resolve(sources, &meters, limits.payload_bytes_max, notes);
+    let mut sources = source::resolve(sources, &meters, limits.payload_bytes_max, around, notes);
     match around.purpose {
         LoadFor::Run if sources.is_empty() && !notes.is_bad("sources") => {
             notes.problem("sources", "nothing", "at least one section [sources.NAME]");

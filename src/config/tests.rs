@@ -1,6 +1,7 @@
 //! Loading as a whole: layers, defaults, secrets, the example file.
 
 mod breaker;
+mod mapping;
 mod problems;
 
 use std::path::Path;
@@ -318,7 +319,7 @@ fn the_example_loads_as_it_is_and_says_the_defaults() -> Tested {
 fn the_example_loads_with_every_comment_in_force() -> Tested {
     let loaded = load_with(&example_in_full(), &FILLED_IN)?;
     assert_eq!(loaded.warnings, []);
-    assert_eq!(loaded.settings.sources.len(), 3);
+    assert_eq!(loaded.settings.sources.len(), 6);
     assert_eq!(loaded.settings.intake_bytes_max, 16 << 20);
     Ok(())
 }
@@ -344,7 +345,8 @@ fn pair((name, value): (&str, &str)) -> (String, String) {
 /// Every key of `table`, with `*` for names.
 fn keys(table: &Map<String, Value>, path: &str, all: &mut BTreeSet<String>) {
     for (key, value) in table {
-        let key = if matches!(path, "meters" | "sources") { "*" } else { key };
+        let is_named = matches!(path, "meters" | "sources" | "sources.*.fields");
+        let key = if is_named { "*" } else { key };
         let whole = if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
         match &value.kind {
             ValueKind::Table(inner) => keys(inner, &whole, all),

@@ -88,6 +88,10 @@ impl Batcher<'_> {
             let slice = Slice { chunk: Arc::clone(&chunk), range: 0..0, first, end, lines: 1 };
             return self.push(slice, now);
         };
+        if chunk.first == 0 && chunk.stream.has_header() {
+            // Here, because chunks still come in their order, and workers pack in any.
+            chunk.stream.learn_header(lines);
+        }
         let mut at = 0;
         let mut position = chunk.first;
         loop {

@@ -1,12 +1,17 @@
 //! A pure function from a group of lines to what its commit writes.
 //!
-//! Every line of the group becomes an event in a body or a dead letter; blank lines are counted
-//! as ignored. The same group at the same instant gives the same bytes.
+//! Every line of the group becomes an event in a body or a dead letter; blank lines, and those that
+//! the mapping of their source passes over, are counted as ignored. The same group at the same
+//! instant gives the same bytes.
+
+mod mapped;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use self::mapped::MappedLines;
 use super::event_id::{Stamp, event_id};
+use super::mapper::Mapper;
 use super::validate::{Checked, Refusal, Validator};
 use crate::body::{ArrayWriter, Body, Error};
 use crate::chunk::{Content, LineFault, Stream};
@@ -22,6 +27,8 @@ pub struct Packer {
     array: ArrayWriter,
     ends: Ends,
     validators: HashMap<Arc<str>, Validator>,
+    /// By source; of those that have a mapping.
+    mappers: HashMap<Arc<str>, Mapper>,
 }
 
 /// The ids at both ends of the array that is being written.
@@ -68,7 +75,12 @@ struct Line<'g> {
 impl Packer {
     /// A packer that compresses at gzip `level`.
     pub fn new(level: u32) -> Self {
-        Self { array: ArrayWriter::new(level), ends: Ends::default(), validators: HashMap::new() }
+        Self {
+            array: ArrayWriter::new(level),
+            ends: Ends::default(),
+            validators: HashMap::new(),
+            mappers: HashMap::new(),
+        }
     }
 
     /// Packs `group`; the ages of its events are measured at `now`.
@@ -123,7 +135,24 @@ impl Packer {
                         meter: &group.meter,
                         stamp: stamp.as_ref(),
                     };
-                    self.lines(&lines, validator, events_max, &mut tally, &mut outcome)?;
+                    if let Some(mapping) = &stream.source.mapping {
+                        let name = &stream.source.name;
+                        let known = self.mappers.remove(name);
+                        let mut mapper = known.unwrap_or_else(|| Mapper::new(mapping));
+                        mapper.begin(stream);
+                        let mut mapped = MappedLines {
+                            packer: self,
+                            mapper: &mut mapper,
+                            validator,
+                            events_max,
+                            tally: &mut tally,
+                            outcome: &mut outcome,
+                        };
+                        mapped.pack(&lines)?;
+                        self.mappers.insert(Arc::clone(name), mapper);
+                    } else {
+                        self.lines(&lines, validator, events_max, &mut tally, &mut outcome)?;
+                    }
                 }
                 Content::Fault(fault) => {
                     tally.dead_lettered += 1;
@@ -324,6 +353,7 @@ fn faulty_line(slice: &Slice, fault: &LineFault) -> DeadLetter {
     let stream = &slice.chunk.stream;
     let found = match fault.reason {
         Reason::PartialLine => "the input ended within the line",
+        Reason::Unparsable => "the message has a line end in it",
         _ => "the line is longer than line_bytes_max",
     };
     DeadLetter {

@@ -11,7 +11,8 @@ mod value;
 
 use std::sync::Arc;
 
-use self::faults::{invalid_utf8, key_at, no_four_bytes, no_object};
+pub(super) use self::faults::no_object;
+use self::faults::{invalid_utf8, key_at, no_four_bytes};
 use self::value::{typed, wrong_type};
 use super::datetime;
 use super::edits::Edits;

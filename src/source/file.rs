@@ -25,7 +25,7 @@ mod missed;
 pub(in crate::source) mod place;
 mod watch;
 
-pub(in crate::source) use followed::{label_of, open, stream_of};
+pub(in crate::source) use followed::{label_of, learn_header, open, stream_of};
 pub(in crate::source) use follower::GZIP_MAGIC;
 
 use std::io;

@@ -18,7 +18,7 @@ use crate::source::Context;
 use crate::source::file::bytes::read_at;
 use crate::source::file::identity::{Key, identity_of};
 use crate::source::file::place::{Piece, Place, Step};
-use crate::source::file::{GZIP_MAGIC, open, stream_of};
+use crate::source::file::{GZIP_MAGIC, learn_header, open, stream_of};
 use crate::source::ready::Ready;
 
 mod gzip;
@@ -182,6 +182,7 @@ impl Run<'_> {
                     is_last = false;
                     let of = || stream_of(place, path, self.context);
                     let stream = Arc::clone(stream.get_or_insert_with(of));
+                    learn_header(&stream, file, self.line_bytes_max)?;
                     self.send(stream, place.mark(path.to_owned()), piece)?;
                 }
                 Step::Discarding => is_last = false,

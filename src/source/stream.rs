@@ -3,10 +3,13 @@
 //!
 //! Between two reads only the start of an unfinished line is kept, in a buffer of its size.
 
+mod messages;
+
 use std::os::fd::AsFd;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use self::messages::{Found, Oversized};
 use crate::chunk::{Buffer, Chunk, Content, Stream};
 use crate::dead_letter::Reason;
 use crate::intake::Intake;
@@ -35,23 +38,42 @@ pub(super) struct Assembler {
     partial: Vec<u8>,
     /// The line that is being dropped because it is too long.
     discarded: Option<Discarded>,
+    /// Whether syslog messages come, which may have their length before them.
+    takes_messages: bool,
+    /// The message that is being dropped because it is too long.
+    oversized: Option<Oversized>,
 }
 
 impl Assembler {
     /// An assembler for a stream of its own, called `label` by people.
     pub(super) fn new(context: &Context, label: String, line_bytes_max: usize) -> Self {
+        let mapping = context.tag.mapping.as_deref();
         let stream = Stream {
             source: Arc::clone(&context.tag),
             origin: origin(context, &label),
             label,
-            numbering: Numbering::LineNumber,
+            // Events that share a line are told apart by their offsets.
+            numbering: match mapping {
+                Some(mapping) if mapping.is_array() => Numbering::ByteOffset,
+                _ => Numbering::LineNumber,
+            },
+            header: OnceLock::new(),
         };
-        Self::at(0, Arc::new(stream), line_bytes_max)
+        let takes_messages = mapping.is_some_and(|mapping| mapping.is_syslog);
+        Self { takes_messages, ..Self::at(0, Arc::new(stream), line_bytes_max) }
     }
 
     /// An assembler whose next line has the position `next` in `stream`.
     pub(super) fn at(next: u64, stream: Arc<Stream>, line_bytes_max: usize) -> Self {
-        Self { stream, line_bytes_max, next, partial: Vec::new(), discarded: None }
+        Self {
+            stream,
+            line_bytes_max,
+            next,
+            partial: Vec::new(),
+            discarded: None,
+            takes_messages: false,
+            oversized: None,
+        }
     }
 
     /// A buffer to append what is read to. It begins with the unfinished line and has room.
@@ -73,7 +95,13 @@ impl Assembler {
 
     /// Takes the next chunk off the start of `buffer`; none when only an unfinished line is left.
     pub(super) fn next(&mut self, buffer: &mut Buffer, intake: &Intake) -> Option<Ready> {
-        if self.discarded.is_none() {
+        if self.discarded.is_none() && self.takes_messages {
+            match self.messages(buffer, intake) {
+                Found::Ready(ready) => return Some(ready),
+                Found::Nothing => return None,
+                Found::LongLine => {}
+            }
+        } else if self.discarded.is_none() {
             match cut(buffer, self.line_bytes_max) {
                 Cut::Lines { bytes, lines } => {
                     return Some(self.lines(buffer, bytes, lines, intake));
@@ -101,6 +129,9 @@ impl Assembler {
     pub(super) fn finish(&mut self, last: LastLine) -> Option<Ready> {
         if let Some(discarded) = self.discarded.take() {
             return Some(self.fault(discarded, Reason::LineTooLong));
+        }
+        if let Some(ready) = self.broken_oversized() {
+            return Some(ready);
         }
         let mut partial = std::mem::take(&mut self.partial);
         if partial.is_empty() {

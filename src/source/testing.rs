@@ -8,6 +8,7 @@ use tokio::runtime::Runtime;
 use crate::chunk::{Chunk, Content, SourceTag};
 use crate::dead_letter::Reason;
 use crate::intake::{Outlet, intake};
+use crate::mapping::Mapping;
 use crate::meter::Meter;
 use crate::source::Context;
 use crate::stop::Stopper;
@@ -22,6 +23,15 @@ pub(super) struct Bench {
 
 impl Bench {
     pub(super) fn new() -> Self {
+        Self::of(tag(None))
+    }
+
+    /// With a source that has a mapping.
+    pub(super) fn with_mapping(mapping: Arc<Mapping>) -> Self {
+        Self::of(tag(Some(mapping)))
+    }
+
+    fn of(tag: Arc<SourceTag>) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -29,15 +39,15 @@ impl Bench {
             .expect("a runtime");
         let stopper = Stopper::new().expect("a pipe");
         let (intake, outlet) = intake(64 << 20, runtime.handle().clone());
-        let context = Context { agent: "agent".into(), tag: tag(), intake, stop: stopper.signal() };
+        let context = Context { agent: "agent".into(), tag, intake, stop: stopper.signal() };
         Self { context, outlet, stopper, runtime }
     }
 }
 
 /// A source called `source`.
-pub(super) fn tag() -> Arc<SourceTag> {
+pub(super) fn tag(mapping: Option<Arc<Mapping>>) -> Arc<SourceTag> {
     let meter = Meter::new("meter", String::new());
-    Arc::new(SourceTag::new("source", Arc::new(meter)))
+    Arc::new(SourceTag { mapping, ..SourceTag::new("source", Arc::new(meter)) })
 }
 
 /// One line as it left a source.

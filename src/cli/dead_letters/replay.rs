@@ -69,6 +69,11 @@ pub(super) fn run(arguments: &Replay) -> Result<(), Failure> {
     let settings = Settings {
         agent: loaded.name,
         meters: loaded.meters,
+        mappings: loaded
+            .sources
+            .into_iter()
+            .filter_map(|source| Some((source.name, source.mapping?)))
+            .collect(),
         compression_level: loaded.pack.compression_level,
     };
     let report = replay::run(&mut editor, &settings, &wanted)?;

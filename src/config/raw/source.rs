@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::super::reader::Reader;
+use super::mapping::Mapping;
 use super::{DAY, HOUR, MILLISECOND, MINUTE, SECOND};
 use crate::breaker;
 use crate::source::file::ReadFrom;
@@ -24,6 +25,7 @@ pub(in super::super) struct Source {
     pub(in super::super) breaker: Option<breaker::Settings>,
     /// None: wrong or missing, and noted.
     pub(in super::super) kind: Option<Kind>,
+    pub(in super::super) mapping: Mapping,
 }
 
 /// The settings by `type`, complete but for `line_bytes_max`.
@@ -43,9 +45,6 @@ enum Type {
 
 impl Source {
     pub(super) fn read(name: String, reader: Reader<'_>) -> Self {
-        for key in ["format", "select", "on_unparsable", "fields"] {
-            reader.unsupported(key, "the key to be left out: every line is an event in JSON");
-        }
         if !reader.is_set("meter") {
             reader.missing("meter", "the name of one of the meters");
         }
@@ -71,6 +70,7 @@ impl Source {
             line_bytes_max: line_bytes_max.and_then(|bytes| usize::try_from(bytes).ok()),
             breaker,
             kind,
+            mapping: Mapping::read(&reader),
         };
         // Without a type nobody knows which keys are unknown.
         if chosen.is_some() {

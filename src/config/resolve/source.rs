@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::super::problem::{Notes, nearest, quoted};
 use super::super::raw::{self, Kind};
+use super::{Surroundings, mapping};
 use crate::agent::Source;
 use crate::meter::Meter;
 use crate::source::Settings;
@@ -16,6 +17,7 @@ pub(super) fn resolve(
     typed: Vec<raw::Source>,
     meters: &[Arc<Meter>],
     payload_bytes_max: usize,
+    around: &Surroundings<'_>,
     notes: &Notes,
 ) -> Vec<Source> {
     check_stdin(&typed, notes);
@@ -46,8 +48,10 @@ pub(super) fn resolve(
                 Settings::Tcp(tcp)
             }
         };
+        let is_file = matches!(settings, Settings::File(_));
+        let mapping = mapping::resolve(source.mapping, meter, is_file, around, notes);
         let (name, meter) = (source.name.into(), Arc::clone(meter));
-        sources.push(Source { name, meter, settings, breaker: source.breaker });
+        sources.push(Source { name, meter, mapping, settings, breaker: source.breaker });
     }
     sources
 }

@@ -297,13 +297,6 @@ fn what_this_version_does_not_do_is_told_as_such() {
         "from = \"export\"",
         &[&format!("meters.m.schema.from: {found} file, with the path of the exported meter")],
     );
-    check(
-        "#file",
-        "format = \"csv\"",
-        &[&format!(
-            "sources.a.format: {found} the key to be left out: every line is an event in JSON"
-        )],
-    );
 }
 
 #[test]

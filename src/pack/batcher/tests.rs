@@ -20,6 +20,7 @@ fn stream(name: &str, events: u32, bytes: usize) -> Arc<Stream> {
         origin: Origin(1),
         label: "peer".into(),
         numbering: Numbering::LineNumber,
+        header: <_>::default(),
     })
 }
 

@@ -32,6 +32,7 @@ fn group(meter: &Arc<Meter>, lines: &str) -> Group {
         origin: Origin(1),
         label: "/log".into(),
         numbering: Numbering::ByteOffset,
+        header: <_>::default(),
     });
     let identity = FileIdentity { device: 1, inode: 2, born_nanos: None };
     let prefix = BytesHash::of(b"");

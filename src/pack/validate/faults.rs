@@ -6,7 +6,7 @@ use crate::dead_letter::Reason;
 
 /// What stands where an object should begin.
 #[cold]
-pub(super) fn no_object(scan: &mut Scan<'_>, line: &[u8]) -> Fault {
+pub(in crate::pack) fn no_object(scan: &mut Scan<'_>, line: &[u8]) -> Fault {
     let at = scan.at;
     match scan.peek() {
         b'[' | b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n' => {

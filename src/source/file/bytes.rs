@@ -3,11 +3,11 @@
 use std::fs::File;
 use std::io;
 
-use memchr::memrchr;
+use memchr::{memchr, memrchr};
 use rustix::io::{pread, retry_on_intr};
 
 use crate::chunk::CHUNK_BYTES;
-use crate::position::TAIL_BYTES_MAX;
+use crate::position::{PREFIX_BYTES_MAX, TAIL_BYTES_MAX};
 
 /// The last bytes of `bytes`, as many as a cursor's tail has.
 pub(in crate::source) fn last_bytes(bytes: &[u8]) -> &[u8] {
@@ -39,6 +39,20 @@ pub(in crate::source) fn read_at(
     Ok(bytes)
 }
 
+/// The first line of `file` without its end; none when it is longer than `line_bytes_max`.
+pub(super) fn first_line(file: &File, line_bytes_max: usize) -> io::Result<Option<Vec<u8>>> {
+    // Nearly every header is short.
+    for bytes_max in [PREFIX_BYTES_MAX, line_bytes_max.saturating_add(1)] {
+        let mut start = read_at(file, 0, bytes_max)?;
+        let end = memchr(b'\n', &start);
+        if end.is_some() || start.len() < bytes_max {
+            start.truncate(end.unwrap_or(start.len()));
+            return Ok(Some(start).filter(|line| line.len() <= line_bytes_max));
+        }
+    }
+    Ok(None)
+}
+
 /// The offset behind the last line end in `file`.
 pub(super) fn end_of_lines(file: &File) -> io::Result<u64> {
     let mut end = file.metadata()?.len();
@@ -66,6 +80,23 @@ mod tests {
             file.write_all(lines.as_bytes())?;
             file.write_all(&vec![b'x'; unfinished])?;
             assert_eq!(end_of_lines(&file)?, expected);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn the_first_line_is_found_unless_it_is_too_long() -> io::Result<()> {
+        let rows = [("", Some(0)), ("ab", Some(2)), ("ab\r\nc", Some(3))];
+        for (text, expected) in rows {
+            let mut file = tempfile::tempfile()?;
+            file.write_all(text.as_bytes())?;
+            assert_eq!(first_line(&file, 10)?.map(|line| line.len()), expected, "{text}");
+        }
+        for (length, expected) in [(5000, Some(5000)), (5001, None), (9000, None)] {
+            let mut file = tempfile::tempfile()?;
+            file.write_all(&vec![b'x'; length])?;
+            file.write_all(b"\ny")?;
+            assert_eq!(first_line(&file, 5000)?.map(|line| line.len()), expected);
         }
         Ok(())
     }

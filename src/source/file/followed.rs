@@ -5,7 +5,7 @@ use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::OFlags;
@@ -14,6 +14,7 @@ use crate::chunk::{Buffer, Chunk, Content, Stream};
 use crate::intake::Closed;
 use crate::position::Numbering;
 use crate::source::Context;
+use crate::source::file::bytes::first_line;
 use crate::source::file::identity::{Key, identity_of};
 use crate::source::file::place::{Piece, Place, Step};
 use crate::source::ready::Ready;
@@ -208,6 +209,7 @@ impl Followed {
         if !self.open()? {
             return Ok(Ok(Turn::Missing));
         }
+        self.find_header(context, line_bytes_max)?;
         for _ in 0..READS_PER_TURN {
             let Some(file) = &self.file else { return Ok(Ok(Turn::Missing)) };
             let (offset, tail) = (self.place.offset, self.place.tail);
@@ -232,6 +234,17 @@ impl Followed {
         }
         (self.content_len, self.has_more) = (metadata.len(), true);
         Ok(Ok(Turn::More))
+    }
+
+    /// Reads the header of a file that is not read from its beginning. That the header is of the
+    /// same content as the lines is seen by the read behind it, which looks at the first bytes.
+    fn find_header(&mut self, context: &Context, line_bytes_max: usize) -> io::Result<()> {
+        let Some(file) = self.file.as_ref().filter(|_| self.place.offset > 0) else {
+            return Ok(());
+        };
+        let (place, path) = (&self.place, &self.path);
+        let stream = self.stream.get_or_insert_with(|| stream_of(place, path, context));
+        learn_header(stream, file, line_bytes_max)
     }
 
     /// Looks at the file; none when its path names another or nothing.
@@ -321,7 +334,23 @@ pub(in crate::source) fn stream_of(place: &Place, path: &Path, context: &Context
         origin: place.origin.unwrap_or_else(|| place.origin_without_lines(context)),
         label: label_of(path),
         numbering: Numbering::ByteOffset,
+        header: OnceLock::new(),
     })
+}
+
+/// Reads the header of `stream` from its file, if it has one that is not known yet.
+pub(in crate::source) fn learn_header(
+    stream: &Stream,
+    file: &File,
+    line_bytes_max: usize,
+) -> io::Result<()> {
+    if stream.has_header()
+        && stream.header.get().is_none()
+        && let Some(line) = first_line(file, line_bytes_max)?
+    {
+        stream.learn_header(&line);
+    }
+    Ok(())
 }
 
 /// A path without control characters.

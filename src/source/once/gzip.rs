@@ -18,13 +18,16 @@ use crate::source::stream::{Assembler, LastLine};
 struct Content<'a> {
     decoder: MultiGzDecoder<BufReader<&'a File>>,
     head: Vec<u8>,
+    /// Its first line, as far as it was read.
+    first_line: Vec<u8>,
+    line_bytes_max: usize,
 }
 
 impl<'a> Content<'a> {
-    fn of(mut file: &'a File) -> io::Result<Self> {
+    fn of(mut file: &'a File, line_bytes_max: usize) -> io::Result<Self> {
         file.rewind()?;
         let decoder = MultiGzDecoder::new(BufReader::with_capacity(CHUNK_BYTES / 4, file));
-        Ok(Self { decoder, head: Vec::new() })
+        Ok(Self { decoder, head: Vec::new(), first_line: Vec::new(), line_bytes_max })
     }
 
     /// Appends up to `bytes_max` bytes to `buffer`; fewer only at the end.
@@ -34,6 +37,10 @@ impl<'a> Content<'a> {
         let read = buffer.get(before..).unwrap_or_default();
         let room = PREFIX_BYTES_MAX - self.head.len();
         self.head.extend(read.iter().take(room));
+        if self.first_line.len() <= self.line_bytes_max && !self.first_line.ends_with(b"\n") {
+            let end = memchr::memchr(b'\n', read).map_or(read.len(), |end| end + 1);
+            self.first_line.extend_from_slice(read.get(..end).unwrap_or_default());
+        }
         Ok(read.len())
     }
 
@@ -69,10 +76,10 @@ impl Run<'_> {
     ) -> Result<(), Failure> {
         let intake = &self.context.intake;
         let mut buffer = intake.buffer();
-        let mut content = Content::of(file)?;
+        let mut content = Content::of(file, self.line_bytes_max)?;
         if !content.resume(place, &mut buffer)? {
             *place = place.next_generation();
-            content = Content::of(file)?;
+            content = Content::of(file, self.line_bytes_max)?;
             buffer.clear();
             content.read(&mut buffer, CHUNK_BYTES)?;
         }
@@ -80,6 +87,10 @@ impl Run<'_> {
         let origin = || origin_of(self.context, identity, generation, &content.head);
         place.origin.get_or_insert_with(origin);
         let stream = stream_of(place, path, self.context);
+        let is_short = content.first_line.len() <= self.line_bytes_max + 1;
+        if stream.has_header() && place.offset > 0 && is_short {
+            stream.learn_header(&content.first_line);
+        }
         let mut assembler = Assembler::at(place.offset, stream, self.line_bytes_max);
         loop {
             self.hand_over(path, place, &content, &mut assembler, &mut buffer)?;

@@ -1,0 +1,252 @@
+//! From the lines of one source to events, as its mapping says. Pure: the same line of the same
+//! stream gives the same events.
+
+use std::sync::Arc;
+
+use super::decode::{Decoder, elements, syslog};
+use super::map::Rules;
+use super::record::{Kind, Places, Record};
+use super::select::Selection;
+use super::validate::Refusal;
+use crate::chunk::Stream;
+use crate::dead_letter::Reason;
+use crate::mapping::{FilePart, Mapping, OnUnparsable, Reference, SyslogPart};
+
+/// Reads the lines of one source. Its buffers are used again for every line.
+#[derive(Debug)]
+pub struct Mapper {
+    places: Places,
+    decoder: Decoder,
+    selection: Selection,
+    rules: Option<Rules>,
+    mapping: Arc<Mapping>,
+    /// The parts of the syslog message that are wanted, with their slots.
+    syslog_parts: Vec<(SyslogPart, usize)>,
+    /// What the path of the file gives, by slot; the same for a whole stream.
+    file_parts: Vec<(usize, String)>,
+    /// What a dead letter needs before its line.
+    header: Vec<u8>,
+    record: Record,
+    event: String,
+    /// Where the records of the line stand in it.
+    records: Vec<(usize, usize)>,
+    /// Whether the line has several.
+    is_shared: bool,
+}
+
+/// What a line holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reading {
+    /// No event, and nothing that is wrong.
+    Ignored,
+    /// So many records.
+    Records(usize),
+    /// Something that is no record.
+    Refused(Refusal),
+}
+
+/// What a record is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mapped {
+    /// No usage event.
+    Ignored,
+    /// An event as it stands in the line, from here to there.
+    AsItStands(usize, usize),
+    /// The event in [`Mapper::event`].
+    Made,
+    /// Something that is no event.
+    Refused(Refusal),
+}
+
+impl Mapper {
+    /// Compiles `mapping`.
+    pub fn new(mapping: &Arc<Mapping>) -> Self {
+        let places = Places::of(mapping);
+        let syslog_parts = places.all().filter_map(|(slot, place)| match place {
+            Reference::Syslog(part) => Some((part.clone(), slot)),
+            _ => None,
+        });
+        Self {
+            decoder: Decoder::new(mapping, &places),
+            selection: Selection::new(mapping, &places),
+            rules: Rules::new(mapping, &places),
+            mapping: Arc::clone(mapping),
+            syslog_parts: syslog_parts.collect(),
+            file_parts: Vec::new(),
+            header: Vec::new(),
+            record: Record::default(),
+            event: String::new(),
+            records: Vec::new(),
+            is_shared: false,
+            places,
+        }
+    }
+
+    /// Goes on with lines of `stream`.
+    pub fn begin(&mut self, stream: &Stream) {
+        self.decoder.begin(stream.header.get().map(Vec::as_slice), &self.places);
+        self.header.clear();
+        if let Some(header) = stream.header.get().filter(|_| self.mapping.has_header()) {
+            self.header.extend_from_slice(header);
+            self.header.push(b'\n');
+        }
+        self.file_parts.clear();
+        for (slot, place) in self.places.all() {
+            if let Reference::File(part) = place
+                && let Some(found) = file_part(part, &stream.label, &self.mapping)
+            {
+                self.file_parts.push((slot, found));
+            }
+        }
+    }
+
+    /// Finds the records of `line`, which stands at `position`.
+    pub fn read(&mut self, line: &[u8], position: u64) -> Reading {
+        self.records.clear();
+        self.is_shared = false;
+        if line.trim_ascii().is_empty() {
+            return Reading::Ignored;
+        }
+        if self.is_header(line, position) {
+            return self.decoder.header_fault().map_or(Reading::Ignored, Reading::Refused);
+        }
+        match self.find_records(line) {
+            Ok(()) if self.records.is_empty() => Reading::Ignored,
+            Ok(()) => Reading::Records(self.records.len()),
+            Err(refusal) if self.ignores(&refusal) => Reading::Ignored,
+            Err(refusal) => Reading::Refused(refusal),
+        }
+    }
+
+    fn find_records(&mut self, line: &[u8]) -> Result<(), Refusal> {
+        let line = text_of(line)?;
+        let text = if self.mapping.is_syslog { syslog::Message::parse(line)?.text } else { line };
+        if !self.selection.is_anywhere() {
+            self.put_around(line)?;
+            if !self.selection.takes_around(&self.record) {
+                return Ok(());
+            }
+        }
+        let start = line.len() - text.len();
+        if !self.mapping.is_array() {
+            self.records.push((start, line.len()));
+            return Ok(());
+        }
+        elements(text, &mut self.records)?;
+        self.is_shared = text.trim_ascii_start().starts_with('[');
+        for (from, to) in &mut self.records {
+            (*from, *to) = (*from + start, *to + start);
+        }
+        Ok(())
+    }
+
+    /// Begins a record with what is around it.
+    fn put_around(&mut self, line: &str) -> Result<(), Refusal> {
+        self.record.clear(self.places.len());
+        for (slot, part) in &self.file_parts {
+            self.record.put(*slot, Kind::Text, part);
+        }
+        if !self.syslog_parts.is_empty() {
+            syslog::Message::parse(line)?.put(&self.syslog_parts, &mut self.record);
+        }
+        Ok(())
+    }
+
+    /// Whether a line or record with this fault is passed over.
+    pub fn ignores(&self, refusal: &Refusal) -> bool {
+        let is_unparsable = matches!(
+            refusal.reason,
+            Reason::Unparsable | Reason::InvalidJson | Reason::NotAnObject
+        );
+        self.mapping.on_unparsable == OnUnparsable::Ignore && is_unparsable
+    }
+
+    /// How far behind the beginning of its line record `index` has its own position: records that
+    /// share a line are told apart by their offsets.
+    pub fn offset(&self, index: usize) -> u64 {
+        let start = self.records.get(index).map_or(0, |(start, _)| *start);
+        if self.is_shared { start as u64 } else { 0 }
+    }
+
+    /// Makes an event of record `index` of `line`, which was read last.
+    pub fn map(&mut self, line: &[u8], index: usize) -> Mapped {
+        let Some(&(start, end)) = self.records.get(index) else { return Mapped::Ignored };
+        match self.try_map(line, (start, end)) {
+            Ok(mapped) => mapped,
+            Err(refusal) if self.ignores(&refusal) => Mapped::Ignored,
+            Err(refusal) => Mapped::Refused(refusal),
+        }
+    }
+
+    fn try_map(&mut self, line: &[u8], (start, end): (usize, usize)) -> Result<Mapped, Refusal> {
+        if self.rules.is_none() && self.selection.takes_any() {
+            return Ok(Mapped::AsItStands(start, end));
+        }
+        let line = text_of(line)?;
+        self.put_around(line)?;
+        self.decoder.decode(line.get(start..end).unwrap_or_default(), &mut self.record)?;
+        if !self.selection.takes(&self.record) {
+            return Ok(Mapped::Ignored);
+        }
+        match &self.rules {
+            Some(rules) => {
+                rules.write(&self.record, &mut self.event)?;
+                Ok(Mapped::Made)
+            }
+            None => Ok(Mapped::AsItStands(start, end)),
+        }
+    }
+
+    /// The event that was made last.
+    pub fn event(&self) -> &[u8] {
+        self.event.as_bytes()
+    }
+
+    /// Record `index` of `line` as its dead letter keeps it: what comes of it through this mapping
+    /// again is this record and no other.
+    pub fn letter(&self, line: &[u8], index: Option<usize>, position: u64) -> Vec<u8> {
+        let line = without_end(line);
+        let record = index.filter(|_| self.is_shared).and_then(|index| self.records.get(index));
+        if let (Some(&(start, end)), Some(&(first, _))) = (record, self.records.first()) {
+            // The bracket that opens the array is before its first element.
+            let bracket = line.get(..first).and_then(|it| memchr::memrchr(b'[', it)).unwrap_or(0);
+            let envelope = line.get(..bracket).unwrap_or_default();
+            return [envelope, line.get(start..end).unwrap_or_default()].concat();
+        }
+        let header = if self.is_header(line, position) { &[] } else { self.header.as_slice() };
+        [header, line].concat()
+    }
+
+    /// Whether `line` is the first one of a stream whose first line names the columns.
+    fn is_header(&self, line: &[u8], position: u64) -> bool {
+        position == 0 && self.header.strip_suffix(b"\n") == Some(without_end(line))
+    }
+}
+
+/// A line without its end, which must be UTF-8.
+fn text_of(line: &[u8]) -> Result<&str, Refusal> {
+    std::str::from_utf8(without_end(line)).map_err(|error| Refusal {
+        reason: Reason::InvalidUtf8,
+        field: None,
+        detail: format!("byte {}: the bytes are not UTF-8", error.valid_up_to()),
+    })
+}
+
+fn without_end(line: &[u8]) -> &[u8] {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+fn file_part(part: &FilePart, path: &str, mapping: &Mapping) -> Option<String> {
+    match part {
+        FilePart::Path => Some(path.to_owned()),
+        FilePart::Name => path.rsplit('/').next().map(str::to_owned),
+        FilePart::Capture(name) => {
+            let captures = mapping.file_pattern.as_ref()?.captures(path)?;
+            captures.name(name).map(|found| found.as_str().to_owned())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
