@@ -2,6 +2,7 @@
 //!
 //! One file a command. They parse and print; what they do is done by the library.
 
+pub mod batches;
 pub mod check;
 pub mod completions;
 pub mod dead_letters;
@@ -56,6 +57,9 @@ enum Command {
     /// Look at events that could not be sent, send them again, give them up
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
+    /// Look at what waits, and decide about batches that Mediation may have
+    #[command(subcommand)]
+    Batches(batches::Command),
     /// Look at what was delivered
     #[command(subcommand)]
     Receipts(receipts::Command),
@@ -96,6 +100,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         }
         Command::Status(arguments) => status::run(&arguments),
         Command::DeadLetters(command) => dead_letters::run(&command),
+        Command::Batches(command) => batches::run(&command),
         Command::Receipts(command) => receipts::run(&command),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),

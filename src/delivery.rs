@@ -2,8 +2,9 @@
 //!
 //! One [`lane`] a meter sends the oldest batches; all lanes share one [`tenant`]. Promises:
 //! a batch leaves the store only by a committed receipt; a repeat carries the same bytes and the
-//! same track id; an outcome that is not known is on record before the batch is sent again. Never:
-//! drops a batch, follows a redirect, or delays one meter for another.
+//! same track id; an outcome that is not known is on record before the batch is sent again;
+//! with `on_unknown = hold` it is not sent again by itself. Never: drops a batch, follows a
+//! redirect, or delays one meter for another.
 
 pub mod lane;
 pub mod refusal;
@@ -33,6 +34,18 @@ pub struct Settings {
     pub tenant: tenant::Settings,
     /// How often a held meter is tried again. Default 60 s.
     pub hold_interval: Duration,
+    /// What becomes of a batch that Mediation may have.
+    pub on_unknown: OnUnknown,
+}
+
+/// What becomes of a batch when nobody knows whether Mediation has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnUnknown {
+    /// It is sent again, with the same bytes under the same track id.
+    #[default]
+    Resend,
+    /// Nothing of its meter is sent until a person has decided.
+    Hold,
 }
 
 /// How far the end has come. Lanes only ever see it rise.

@@ -251,5 +251,9 @@ fn delivery_settings(base_url: &str) -> delivery::Settings {
         backoff_max: Duration::from_secs(5),
         retry_after_max: Duration::from_secs(60),
     };
-    delivery::Settings { tenant, hold_interval: Duration::from_secs(5) }
+    delivery::Settings {
+        tenant,
+        hold_interval: Duration::from_secs(5),
+        on_unknown: delivery::OnUnknown::Resend,
+    }
 }

@@ -27,6 +27,15 @@ pub struct BatchHead {
     pub attempts: u32,
     /// Those of them whose outcome is not known.
     pub outcome_unknown_attempts: u32,
+    /// Those of these that a person has looked at.
+    pub decided_attempts: u32,
+}
+
+impl BatchHead {
+    /// Whether Mediation may have it and nobody has decided what becomes of it.
+    pub fn is_undecided(&self) -> bool {
+        self.outcome_unknown_attempts > self.decided_attempts
+    }
 }
 
 /// The state of a meter's lane, for `status`.

@@ -9,6 +9,7 @@
 pub mod batches;
 pub mod cursors;
 pub mod dead_letters;
+pub mod decisions;
 pub mod editor;
 pub mod lanes;
 mod lock;

@@ -6,7 +6,7 @@ mod wanted;
 use super::failure::Failure;
 use super::output::{print, print_json, table};
 use super::store::{Opened, StoreArguments};
-use crate::store::receipts::Receipt;
+use crate::store::receipts::{CONFIRMED, Receipt};
 use wanted::Wanted;
 
 /// What to do with receipts.
@@ -88,9 +88,13 @@ fn list(arguments: &List) -> Result<(), Failure> {
     print(&table(&header, &receipts.iter().map(row).collect::<Vec<_>>()))
 }
 
-/// `200`, with a word behind it when Mediation had the events before.
+/// `200`, with a word behind it when it is not the usual one.
 fn status(receipt: &Receipt) -> String {
-    let mark = if receipt.duplicate { " duplicate" } else { "" };
+    let mark = match receipt.status {
+        CONFIRMED => " confirmed by a person",
+        _ if receipt.duplicate => " duplicate",
+        _ => "",
+    };
     format!("{}{mark}", receipt.status)
 }
 

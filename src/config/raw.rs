@@ -14,6 +14,7 @@ use config::{Map, Value};
 use super::problem::Notes;
 use super::reader::Reader;
 use super::{Log, LogFormat};
+use crate::delivery::OnUnknown;
 
 pub(super) use mapping::{Condition, Field as FieldRule, FormatName, Input, Mapping};
 pub(super) use mediation::{Auth, Limits, Mediation, Secret};
@@ -71,6 +72,7 @@ pub(super) struct Delivery {
     pub(super) backoff_max: Duration,
     pub(super) retry_after_max: Duration,
     pub(super) hold_interval: Duration,
+    pub(super) on_unknown: OnUnknown,
 }
 
 impl Raw {
@@ -138,11 +140,13 @@ impl Batch {
 impl Delivery {
     fn read(reader: Reader<'_>) -> Self {
         let duration = |key, default| reader.duration(key, MILLISECOND..=DAY).unwrap_or(default);
+        let on_unknown = [("resend", OnUnknown::Resend), ("hold", OnUnknown::Hold)];
         let delivery = Self {
             backoff_base: duration("backoff_base", SECOND),
             backoff_max: duration("backoff_max", MINUTE),
             retry_after_max: duration("retry_after_max", MINUTE * 15),
             hold_interval: duration("hold_interval", MINUTE),
+            on_unknown: reader.choice("on_unknown", &on_unknown).unwrap_or_default(),
         };
         reader.finish();
         delivery

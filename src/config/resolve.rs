@@ -142,7 +142,7 @@ fn resolve_delivery(
         backoff_max: waits.backoff_max,
         retry_after_max: waits.retry_after_max,
     };
-    delivery::Settings { tenant, hold_interval: waits.hold_interval }
+    delivery::Settings { tenant, hold_interval: waits.hold_interval, on_unknown: waits.on_unknown }
 }
 
 fn client_identity(

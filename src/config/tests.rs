@@ -66,6 +66,7 @@ fn the_least_configuration_has_the_documented_defaults() -> Tested {
     assert_eq!(tenant.backoff_max, Duration::from_secs(60));
     assert_eq!(tenant.retry_after_max, Duration::from_secs(900));
     assert_eq!(settings.delivery.hold_interval, Duration::from_secs(60));
+    assert_eq!(settings.delivery.on_unknown, crate::delivery::OnUnknown::Resend);
     let [source] = settings.sources.as_slice() else { return Err("one source".into()) };
     let Settings::File(file) = &source.settings else { return Err("a file source".into()) };
     assert_eq!(file.line_bytes_max, 256 << 10);

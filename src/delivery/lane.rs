@@ -4,8 +4,10 @@
 //! time. While it fails, it sends one batch at a time, as a probe. Its unsettled batches are
 //! always among the oldest of its meter, which is what the store relies on after a crash.
 
+mod backlog;
+
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -13,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use super::request::{Done, Parcel, Sender};
-use super::{Phase, Settings};
+use super::{OnUnknown, Phase, Settings};
 use crate::clock::Timestamp;
 use crate::mediation::answer::Words;
 use crate::meter::Meter;
@@ -21,9 +23,6 @@ use crate::settlement::{BatchId, LaneState, Settlement};
 use crate::store::reader::Reader;
 use crate::tenant::backoff;
 use crate::tenant::outcome::{Cause, Outcome};
-
-/// After a store error, reading is tried again so much later.
-const STORE_PAUSE: Duration = Duration::from_secs(1);
 
 /// When so many single events are refused and nothing is delivered, the meter is held: a set-up
 /// that refuses everything must not turn the whole backlog into dead letters.
@@ -48,6 +47,11 @@ pub struct Lane {
     waiting: VecDeque<Parcel>,
     under_way: JoinSet<Done>,
     trouble: Option<Trouble>,
+    on_unknown: OnUnknown,
+    /// What nobody has decided about has to be looked for before anything is sent.
+    looks: bool,
+    /// Why nothing is sent until a person has decided.
+    undecided: Option<String>,
     /// Single events refused since the last delivery.
     refused_in_a_row: u32,
     is_exhausted: bool,
@@ -92,6 +96,9 @@ impl Lane {
             waiting: VecDeque::new(),
             under_way: JoinSet::new(),
             trouble: None,
+            on_unknown: settings.on_unknown,
+            looks: settings.on_unknown == OnUnknown::Hold,
+            undecided: None,
             refused_in_a_row: 0,
             is_exhausted: false,
         }
@@ -122,7 +129,10 @@ impl Lane {
             tokio::select! {
                 Some(done) = self.under_way.join_next() => self.take_back(done),
                 () = self.meter.backlog.notified() => self.is_exhausted = false,
-                Ok(()) = self.written.changed() => self.is_exhausted = false,
+                Ok(()) = self.written.changed() => {
+                    self.is_exhausted = false;
+                    self.looks |= self.undecided.is_some();
+                }
                 () = sleep_until(again_at.unwrap_or_else(Instant::now)), if again_at.is_some() => {}
                 () = next_phase(&mut changes, phase), if phase < Phase::Abandon => {}
             }
@@ -132,12 +142,20 @@ impl Lane {
     /// Begins as many requests as may be under way.
     async fn fill(&mut self, phase: Phase) {
         loop {
+            if self.looks {
+                self.look().await;
+            }
             let allowed = if self.trouble.is_some() { 1 } else { self.window };
-            if phase >= Phase::Halt || self.again_at().is_some() || self.under_way.len() >= allowed
-            {
+            let is_early = self.looks || self.undecided.is_some() || self.again_at().is_some();
+            if phase >= Phase::Halt || is_early || self.under_way.len() >= allowed {
                 return;
             }
             let Some(parcel) = self.next().await else { return };
+            if self.on_unknown == OnUnknown::Hold && parcel.head.is_undecided() {
+                self.keep(parcel);
+                self.looks = true;
+                continue;
+            }
             let request = self.sender.clone().deliver(Arc::clone(&self.meter), parcel);
             self.under_way.spawn(request);
         }
@@ -150,40 +168,6 @@ impl Lane {
         trouble.filter(|at| *at > Instant::now()).max(self.sender.gate.opens_at())
     }
 
-    /// The oldest batch that is not under way.
-    async fn next(&mut self) -> Option<Parcel> {
-        if let Some(parcel) = self.waiting.pop_front() {
-            return Some(parcel);
-        }
-        if self.is_exhausted {
-            return None;
-        }
-        let (reader, name, after) =
-            (Arc::clone(&self.reader), Arc::clone(&self.meter.name), self.after);
-        // The disk is not waited for on the runtime's threads.
-        let read = tokio::task::spawn_blocking(move || {
-            let reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
-            reader.next_batch(&name, after)
-        });
-        match read.await {
-            Ok(Ok(Some((head, body)))) => {
-                self.after = head.id;
-                Some(Parcel { head, body, unexplained: 0 })
-            }
-            Ok(Ok(None)) => {
-                self.is_exhausted = true;
-                None
-            }
-            Ok(Err(error)) => {
-                tracing::error!(meter = &*self.meter.name, %error, "failed to read the store");
-                self.pause(LaneState::Retrying, STORE_PAUSE);
-                None
-            }
-            // The reading thread was cancelled: the runtime ends.
-            Err(_) => None,
-        }
-    }
-
     fn take_back(&mut self, done: Result<Done, tokio::task::JoinError>) {
         let Done { parcel, events, outcome } = match done {
             Ok(done) => done,
@@ -193,8 +177,7 @@ impl Lane {
         };
         let unexplained = parcel.as_ref().map_or(0, |parcel| parcel.unexplained);
         if let Some(parcel) = parcel {
-            let place = self.waiting.partition_point(|other| other.head.id < parcel.head.id);
-            self.waiting.insert(place, parcel);
+            self.keep(parcel);
         }
         match outcome {
             None => {}
@@ -211,6 +194,11 @@ impl Lane {
                     }
                     Cause::Unexplained => self.take_unexplained(unexplained, &reason, wait),
                 }
+            }
+            Some(Outcome::Unknown(reason)) if self.on_unknown == OnUnknown::Hold => {
+                let meter = &*self.meter.name;
+                tracing::warn!(meter, reason, "nobody knows whether a request was taken");
+                self.looks = true;
             }
             Some(Outcome::Unknown(reason)) => {
                 let wait = self.backoff(None);
@@ -269,7 +257,7 @@ impl Lane {
     fn fail(&mut self, state: LaneState, reason: &str, wait: Duration) {
         let was = self.trouble.as_ref().map(|trouble| trouble.state);
         self.pause(state, wait);
-        if was == Some(state) {
+        if was == Some(state) || self.undecided.is_some() {
             return;
         }
         // Once when it begins, not at every try.
@@ -291,7 +279,11 @@ impl Lane {
 
     fn recover(&mut self) {
         self.refused_in_a_row = 0;
-        if let Some(trouble) = self.trouble.take() {
+        let trouble = self.trouble.take();
+        if self.undecided.is_some() {
+            return;
+        }
+        if let Some(trouble) = trouble {
             let (meter, failures) = (&*self.meter.name, trouble.failures);
             tracing::info!(meter, failures, "delivery works again");
             self.sender.note(self.state(LaneState::Running, String::new()));
@@ -313,7 +305,10 @@ impl Lane {
         match phase {
             Phase::Run => false,
             Phase::Finish => is_empty,
-            Phase::Hurry => is_empty || self.trouble.is_some() || self.again_at().is_some(),
+            Phase::Hurry => {
+                let is_held = self.trouble.is_some() || self.undecided.is_some();
+                is_empty || is_held || self.again_at().is_some()
+            }
             Phase::Halt | Phase::Abandon => true,
         }
     }

@@ -40,7 +40,7 @@ fn settings() -> Settings {
         backoff_max: Duration::from_secs(60),
         retry_after_max: Duration::from_secs(900),
     };
-    Settings { tenant, hold_interval: HOLD_INTERVAL }
+    Settings { tenant, hold_interval: HOLD_INTERVAL, on_unknown: OnUnknown::Resend }
 }
 
 /// The committer, the far end and the clock of a test.

@@ -1,6 +1,6 @@
 //! Frozen bodies that wait for delivery.
 
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use crate::clock::Timestamp;
 use crate::group::{PackedBatch, PackedGroup};
@@ -18,13 +18,18 @@ pub(super) fn insert(
         [tally] => &*tally.source,
         _ => "",
     };
-    let origin =
-        Origin { meter: &group.meter.name, source, unknown: 0, created_at: now.as_millis() };
+    let origin = Origin {
+        meter: &group.meter.name,
+        source,
+        unknown: 0,
+        decided: 0,
+        created_at: now.as_millis(),
+    };
     group.batches.iter().try_for_each(|batch| insert_one(transaction, batch, &origin, track_prefix))
 }
 
 /// Stores the bodies of `group`, whose events are dead letters of `source`: they were sent
-/// `unknown` times without a known outcome.
+/// `unknown` times without a known outcome, and somebody has decided to send them again.
 pub(super) fn insert_again(
     transaction: &Transaction<'_>,
     group: &PackedGroup,
@@ -33,7 +38,13 @@ pub(super) fn insert_again(
     track_prefix: &str,
     now: Timestamp,
 ) -> rusqlite::Result<()> {
-    let origin = Origin { meter: &group.meter.name, source, unknown, created_at: now.as_millis() };
+    let origin = Origin {
+        meter: &group.meter.name,
+        source,
+        unknown,
+        decided: unknown,
+        created_at: now.as_millis(),
+    };
     group.batches.iter().try_for_each(|batch| insert_one(transaction, batch, &origin, track_prefix))
 }
 
@@ -43,6 +54,8 @@ struct Origin<'o> {
     source: &'o str,
     /// Attempts of unknown outcome that carried its events before.
     unknown: u32,
+    /// Those of them that a person has looked at.
+    decided: u32,
     created_at: i64,
 }
 
@@ -54,7 +67,8 @@ fn insert_one(
 ) -> rusqlite::Result<()> {
     let head = "INSERT INTO batches (meter, source, track_id, events, payload_bytes, wire_bytes, \
                 sha256, first_event_id, last_event_id, attempts, outcome_unknown_attempts, \
-                created_at) VALUES (?1, ?2, '', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10)";
+                decided_attempts, created_at) \
+                VALUES (?1, ?2, '', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10, ?11)";
     transaction.prepare_cached(head)?.execute(params![
         origin.meter,
         origin.source,
@@ -65,6 +79,7 @@ fn insert_one(
         batch.first_event_id,
         batch.last_event_id,
         origin.unknown,
+        origin.decided,
         origin.created_at,
     ])?;
     let id = transaction.last_insert_rowid();
@@ -84,14 +99,16 @@ pub(super) fn split(
     halves: &[PackedBatch],
     track_prefix: &str,
 ) -> rusqlite::Result<()> {
-    let query = "SELECT meter, source, outcome_unknown_attempts, created_at FROM batches \
-                 WHERE id = ?1";
-    let found: Option<(String, String, u32, i64)> = transaction
+    let query = "SELECT meter, source, outcome_unknown_attempts, decided_attempts, created_at \
+                 FROM batches WHERE id = ?1";
+    let found: Option<(String, String, u32, u32, i64)> = transaction
         .prepare_cached(query)?
-        .query_row([batch.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
+        .query_row([batch.0], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+        })
         .optional()?;
-    let Some((meter, source, unknown, created_at)) = found else { return Ok(()) };
-    let origin = Origin { meter: &meter, source: &source, unknown, created_at };
+    let Some((meter, source, unknown, decided, created_at)) = found else { return Ok(()) };
+    let origin = Origin { meter: &meter, source: &source, unknown, decided, created_at };
     for half in halves {
         insert_one(transaction, half, &origin, track_prefix)?;
     }
@@ -167,27 +184,42 @@ pub(super) fn exist(connection: &Connection) -> rusqlite::Result<bool> {
         .query_row([], |row| row.get(0))
 }
 
+/// What of a batch is a [`BatchHead`].
+const HEAD: &str = "id, track_id, events, payload_bytes, attempts, outcome_unknown_attempts, \
+                    decided_attempts";
+
+fn read_head(row: &Row<'_>) -> rusqlite::Result<BatchHead> {
+    Ok(BatchHead {
+        id: BatchId(row.get(0)?),
+        track_id: row.get(1)?,
+        events: row.get(2)?,
+        payload_bytes: row.get::<_, i64>(3)?.cast_unsigned(),
+        attempts: row.get(4)?,
+        outcome_unknown_attempts: row.get(5)?,
+        decided_attempts: row.get(6)?,
+    })
+}
+
 /// The oldest batch of `meter` behind `after`, with its body.
 pub(super) fn next(
     connection: &Connection,
     meter: &str,
     after: BatchId,
 ) -> rusqlite::Result<Option<(BatchHead, Bytes)>> {
-    let query = "SELECT id, track_id, events, attempts, outcome_unknown_attempts, payload_bytes, body \
-                 FROM batches JOIN bodies ON batch = id \
-                 WHERE meter = ?1 AND id > ?2 ORDER BY id LIMIT 1";
-    let mut statement = connection.prepare_cached(query)?;
-    statement
+    let query = format!(
+        "SELECT {HEAD}, body FROM batches JOIN bodies ON batch = id \
+         WHERE meter = ?1 AND id > ?2 ORDER BY id LIMIT 1"
+    );
+    connection
+        .prepare_cached(&query)?
         .query_row(params![meter, after.0], |row| {
-            let head = BatchHead {
-                id: BatchId(row.get(0)?),
-                track_id: row.get(1)?,
-                events: row.get(2)?,
-                attempts: row.get(3)?,
-                outcome_unknown_attempts: row.get(4)?,
-                payload_bytes: row.get::<_, i64>(5)?.cast_unsigned(),
-            };
-            Ok((head, Bytes::from(row.get::<_, Vec<u8>>(6)?)))
+            Ok((read_head(row)?, Bytes::from(row.get::<_, Vec<u8>>(7)?)))
         })
         .optional()
+}
+
+/// What is known of `batch`; none: it does not wait any more.
+pub(super) fn head(connection: &Connection, batch: BatchId) -> rusqlite::Result<Option<BatchHead>> {
+    let query = format!("SELECT {HEAD} FROM batches WHERE id = ?1");
+    connection.prepare_cached(&query)?.query_row([batch.0], read_head).optional()
 }

@@ -9,6 +9,7 @@ use std::path::Path;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::dead_letters::{self, Filter, StoredLetter};
+use super::decisions::{self, Objection};
 use super::reader::Reader;
 use super::{Error, FILE_NAME, batches, connect, migrations, tallies, track_prefix};
 use crate::clock::Timestamp;
@@ -85,6 +86,48 @@ impl Editor {
         transaction.commit()?;
         Ok(given_up)
     }
+
+    /// Lets the batches called `names` be sent again, all of them or, when something is wrong with
+    /// one, none; gives what is wrong.
+    pub fn resend(&mut self, names: &[String]) -> Result<Vec<Objection>, Error> {
+        let transaction = begin(&mut self.connection)?;
+        let mut objections = Vec::new();
+        for name in names {
+            objections.extend(decisions::resend(&transaction, name)?.err());
+        }
+        unless_objected(transaction, objections)
+    }
+
+    /// Lets all batches that nobody has decided about, those of `meter` where one is given, be sent
+    /// again; gives how many.
+    pub fn resend_all(&mut self, meter: Option<&str>) -> Result<usize, Error> {
+        let transaction = begin(&mut self.connection)?;
+        let resent = decisions::resend_all(&transaction, meter)?;
+        transaction.commit()?;
+        Ok(resent)
+    }
+
+    /// Puts receipts in the place of the batches called `names`, of all or, when something is wrong
+    /// with one, of none; gives what is wrong.
+    pub fn confirm(&mut self, names: &[String], now: Timestamp) -> Result<Vec<Objection>, Error> {
+        let transaction = begin(&mut self.connection)?;
+        let mut objections = Vec::new();
+        for name in names {
+            objections.extend(decisions::confirm(&transaction, name, now)?.err());
+        }
+        unless_objected(transaction, objections)
+    }
+}
+
+/// Ends `transaction`: it is committed when nobody objects, and never was otherwise.
+fn unless_objected(
+    transaction: Transaction<'_>,
+    objections: Vec<Objection>,
+) -> Result<Vec<Objection>, Error> {
+    if objections.is_empty() {
+        transaction.commit()?;
+    }
+    Ok(objections)
 }
 
 fn begin(connection: &mut Connection) -> rusqlite::Result<Transaction<'_>> {

@@ -140,6 +140,8 @@ CREATE TABLE discards (
 
 -- Of the attempts of unknown outcome, those that a person has looked at.
 ALTER TABLE batches ADD COLUMN decided_attempts INTEGER NOT NULL DEFAULT 0;
+-- Usually empty: finds what nobody has decided about without a look at the whole backlog.
+CREATE INDEX batches_undecided ON batches (meter) WHERE outcome_unknown_attempts > decided_attempts;
 
 -- Mediation said that it had the events already.
 ALTER TABLE receipts ADD COLUMN duplicate INTEGER NOT NULL DEFAULT 0;

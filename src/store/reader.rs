@@ -7,6 +7,7 @@ use bytes::Bytes;
 use rusqlite::{Connection, OpenFlags};
 
 use super::dead_letters::{self, Filter, StoredLetter};
+use super::decisions::{self, StoredBatch, Undecided};
 use super::lanes::{self, Waits};
 use super::receipts::{self, Receipt};
 use super::tallies::{self, Status, StoreStatus};
@@ -58,6 +59,28 @@ impl Reader {
         after: BatchId,
     ) -> Result<Option<(BatchHead, Bytes)>, Error> {
         Ok(batches::next(&self.connection, meter, after)?)
+    }
+
+    /// What is known of `batch`; none: it does not wait any more.
+    pub fn batch(&self, batch: BatchId) -> Result<Option<BatchHead>, Error> {
+        Ok(batches::head(&self.connection, batch)?)
+    }
+
+    /// The batches of `meter` that nobody has decided about; at most `named_max` of them by name.
+    pub fn undecided(&self, meter: &str, named_max: u32) -> Result<Undecided, Error> {
+        Ok(decisions::undecided(&self.connection, meter, named_max)?)
+    }
+
+    /// At most `limit` batches behind `after`, oldest first: those of `meter` where one is given,
+    /// and those with an attempt of unknown outcome where only those are wanted.
+    pub fn batches(
+        &self,
+        meter: Option<&str>,
+        is_unknown: bool,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<StoredBatch>, Error> {
+        Ok(decisions::list(&self.connection, meter, is_unknown, after, limit)?)
     }
 
     /// The waits that the server asked for.

@@ -36,11 +36,14 @@ pub struct Receipt {
     pub outcome_unknown_attempts: u32,
     /// When the answer came.
     pub delivered_at: Timestamp,
-    /// The HTTP status of the answer.
+    /// The HTTP status of the answer; [`CONFIRMED`]: a person has confirmed the delivery.
     pub status: u16,
     /// Whether Mediation said that it had the events before.
     pub duplicate: bool,
 }
+
+/// The status of a receipt that no answer brought, but a person who knows that Mediation has it.
+pub const CONFIRMED: u16 = 0;
 
 /// The answer that made a batch a delivered one.
 #[derive(Debug, Clone, Copy)]
@@ -154,12 +157,16 @@ pub(super) fn list(
 
 /// The receipt with the track id or batch number `name`.
 pub(super) fn one(connection: &Connection, name: &str) -> rusqlite::Result<Option<Receipt>> {
-    // Track ids end with the number of the batch, so both are found by the primary key.
-    let number = name.rsplit('-').next().and_then(|number| number.parse::<i64>().ok());
     let query = format!(
         "SELECT {COLUMNS} FROM receipts WHERE batch = ?1 AND ?2 IN (track_id, CAST(batch AS TEXT))"
     );
-    connection.query_row(&query, params![number, name], read).optional()
+    connection.query_row(&query, params![number(name), name], read).optional()
+}
+
+/// The number of the batch that is called `name`. Track ids end with it, so that the batch is
+/// found by its primary key by either.
+pub(super) fn number(name: &str) -> Option<i64> {
+    name.rsplit('-').next().and_then(|number| number.parse().ok())
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Receipt> {

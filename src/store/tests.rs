@@ -1,3 +1,4 @@
+mod decisions;
 mod receipts;
 
 use std::sync::Arc;

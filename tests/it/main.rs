@@ -13,6 +13,7 @@ mod concurrency;
 mod configuration;
 mod credentials;
 mod dead_letters;
+mod decisions;
 mod formats;
 mod harness;
 mod held;

@@ -110,6 +110,11 @@ fn values_out_of_range_say_the_range() {
          \"trace\""],
     );
     check(
+        "#delivery",
+        "on_unknown = \"retry\"",
+        &["delivery.on_unknown: found \"retry\", expected one of \"resend\", \"hold\""],
+    );
+    check(
         "edge-1",
         "edge 1",
         &["agent.name: found \"edge 1\", expected 1 to 64 letters, digits, '.', '_' or '-'"],
