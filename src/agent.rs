@@ -32,7 +32,7 @@ use crate::settlement::Posting;
 use crate::stop::Stopper;
 use crate::store::reader::Reader;
 use crate::store::tallies::Status;
-use crate::{breaker, delivery, pack, source, store, tenant};
+use crate::{admin, breaker, delivery, pack, source, store, tenant};
 use supervisor::Supervisor;
 
 /// Everything that an agent needs to run.
@@ -50,6 +50,8 @@ pub struct Settings {
     pub pack: pack::Settings,
     /// Sending.
     pub delivery: delivery::Settings,
+    /// Health, metrics and status over HTTP.
+    pub admin: admin::Settings,
     /// Every configured meter.
     pub meters: Vec<Arc<Meter>>,
     /// Every configured source, with its name and its meter.
@@ -89,6 +91,9 @@ pub enum Error {
     /// The HTTP client.
     #[error("delivery: {0}")]
     Delivery(#[from] tenant::transport::Error),
+    /// The admin listener.
+    #[error(transparent)]
+    Admin(#[from] admin::Error),
     /// A listener.
     #[error("source {name}: {reason}")]
     Source {
@@ -118,6 +123,8 @@ pub enum Error {
 /// What an agent tells once everything runs.
 #[derive(Debug, Clone, Default)]
 pub struct Ready {
+    /// Where health, metrics and status are.
+    pub admin: Option<SocketAddr>,
     /// Where the TCP sources listen, by name.
     pub listening: Vec<(Arc<str>, SocketAddr)>,
     /// The sources with their counters.
@@ -154,6 +161,8 @@ pub async fn run(
 /// A running agent.
 struct Run {
     ready: Ready,
+    /// Ends the admin server, last of all.
+    admin_until: CancellationToken,
     supervisor: Supervisor,
     lanes: JoinSet<()>,
     stopper: Stopper,
@@ -292,6 +301,7 @@ impl Run {
         self.postings = None;
         self.intake = None;
         self.supervisor.expect_ends();
+        self.admin_until.cancel();
         self.stopper.drain();
         let until = Instant::now() + self.grace.mul_f64(0.1).max(LAST_WAIT);
         while !self.supervisor.is_empty() {

@@ -8,6 +8,7 @@ pub mod completions;
 pub mod dead_letters;
 pub mod demo;
 mod failure;
+pub mod health;
 mod log;
 pub mod man;
 mod output;
@@ -54,6 +55,8 @@ enum Command {
     Check(check::Arguments),
     /// Show what was read, delivered, dead-lettered and stored
     Status(status::Arguments),
+    /// Ask the daemon how it is
+    Health(health::Arguments),
     /// Look at events that could not be sent, send them again, give them up
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
@@ -99,6 +102,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
             Ok(check::run(&arguments, environment, &mut std::io::stdout().lock())?)
         }
         Command::Status(arguments) => status::run(&arguments),
+        Command::Health(arguments) => health::run(&arguments),
         Command::DeadLetters(command) => dead_letters::run(&command),
         Command::Batches(command) => batches::run(&command),
         Command::Receipts(command) => receipts::run(&command),

@@ -8,6 +8,7 @@
 //! beyond the limit. It also forgets old receipts, so few at a time that no commit waits for long.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, never, select};
@@ -18,6 +19,7 @@ use crate::clock::Timestamp;
 use crate::group::PackedGroup;
 use crate::settlement::{Posting, Settlement};
 use crate::store::{Error, Store, Work};
+use crate::telemetry::{Pulse, Vitals};
 
 /// Bodies in one transaction: enough to share the price of a sync, few enough to keep it short.
 const TRANSACTION_BYTES_MAX: usize = 8 << 20;
@@ -56,6 +58,8 @@ pub struct Inputs {
     pub groups_done: oneshot::Sender<()>,
     /// Cancelled when a stage died: what its requests came to may not be on record.
     pub died: CancellationToken,
+    /// Told how commits go.
+    pub vitals: Arc<Vitals>,
 }
 
 /// Commits until both inputs have closed.
@@ -75,6 +79,8 @@ pub fn run(store: &mut Store, inputs: Inputs) -> Result<(), Error> {
         committed_at: None,
         logged_at: None,
         prune_at: Instant::now(),
+        pulse: inputs.vitals.stage("committer"),
+        vitals: inputs.vitals,
     };
     while committer.receive() {
         committer.commit_ready()?;
@@ -101,6 +107,8 @@ struct Committer<'s> {
     logged_at: Option<Instant>,
     /// When old receipts are looked for next.
     prune_at: Instant,
+    pulse: Arc<Pulse>,
+    vitals: Arc<Vitals>,
 }
 
 impl Committer<'_> {
@@ -226,6 +234,7 @@ impl Committer<'_> {
             tracing::info!("the store has room again");
         }
         self.is_full = !has_room;
+        self.vitals.is_full.set(!has_room);
         has_room
     }
 
@@ -235,7 +244,12 @@ impl Committer<'_> {
             settled.iter().map(|posting| &posting.settlement).collect();
         loop {
             let work = Work { groups, settlements: &settlements, now: Timestamp::now() };
-            let Err(error) = self.store.commit(&work) else {
+            let (began, beat) = (Instant::now(), self.pulse.beat());
+            let committed = self.store.commit(&work);
+            drop(beat);
+            self.vitals.commits_fail.set(committed.is_err());
+            let Err(error) = committed else {
+                self.vitals.commits.add(began.elapsed());
                 self.committed_at = Some(Instant::now());
                 return Ok(());
             };
@@ -262,7 +276,9 @@ fn size(group: &PackedGroup) -> usize {
 fn announce(group: &PackedGroup) {
     let counters = &group.meter.counters;
     counters.events_stored.add(group.batches.iter().map(|batch| u64::from(batch.events)).sum());
-    counters.events_dead_lettered.add(group.dead_letters.len() as u64);
+    for letter in &group.dead_letters {
+        counters.dead_letters.add(letter.reason, 1);
+    }
     if !group.batches.is_empty() {
         group.meter.backlog.notify_one();
     }

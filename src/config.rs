@@ -46,6 +46,8 @@ pub enum LoadFor {
     /// To put events back into the store: nothing is sent, so that only what says what events look
     /// like and where the store is has to be right. Secrets need not be readable.
     Mend,
+    /// To ask the daemon: only what says where it answers has to be right.
+    Ask,
     /// To look at the store: only what says where it is has to be right. Secrets need not be
     /// readable by who looks.
     Look,
@@ -254,6 +256,7 @@ fn evaluate_with_known(
     let sections: &[&str] = match purpose {
         LoadFor::Run | LoadFor::Send => &[],
         LoadFor::Mend => &["agent", "store", "batch", "mediation.limits", "meters", "sources"],
+        LoadFor::Ask => &["admin"],
         LoadFor::Look => &["agent", "store"],
     };
     if !sections.is_empty() {

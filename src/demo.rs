@@ -20,7 +20,7 @@ use crate::meter::Meter;
 use crate::simulator::{self, Fault, Simulator, Stats};
 use crate::store::tallies::Status;
 use crate::tenant::{self, Credentials};
-use crate::{pack, source, store};
+use crate::{admin, pack, source, store};
 use application::Application;
 
 /// The meter's name, and its global id at the simulator.
@@ -158,7 +158,7 @@ async fn wait(
         let progress = Progress {
             generated: application.generated(),
             delivered: meter.counters.events_delivered.value(),
-            dead_lettered: meter.counters.events_dead_lettered.value(),
+            dead_lettered: meter.counters.events_dead_lettered(),
         };
         tell(progress);
         let arrived = progress.delivered + progress.dead_lettered;
@@ -208,6 +208,7 @@ fn agent_settings(directory: &Path, base_url: &str) -> agent::Settings {
         line_bytes_max: 256 * 1024,
     };
     agent::Settings {
+        admin: admin::Settings { listen: None, token: None, lag_max: Duration::from_secs(900) },
         name: "demo".into(),
         shutdown_grace: Duration::from_secs(10),
         intake_bytes_max: 16 << 20,

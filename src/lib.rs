@@ -31,6 +31,7 @@
 //! Imports go in one direction: types, then stores, then stages, then the agent, then the
 //! commands. Stages do not know each other. `tests/structure.rs` holds the rules.
 
+pub mod admin;
 pub mod agent;
 pub mod body;
 pub mod breaker;

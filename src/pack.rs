@@ -32,6 +32,7 @@ use crate::body;
 use crate::breaker::{Found, Judged};
 use crate::clock::Timestamp;
 use crate::group::{Group, PackedGroup, SourceTally};
+use crate::telemetry::Pulse;
 
 /// The settings of batching and packing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,13 +51,16 @@ pub fn run(
     compression_level: u32,
     groups: &Receiver<Group>,
     packed: &Sender<PackedGroup>,
+    pulse: &Pulse,
 ) -> Result<(), body::Error> {
     let mut worker = packer::Packer::new(compression_level);
     for group in groups {
+        let beat = pulse.beat();
         let commit = worker.pack(&group, Timestamp::now())?;
         tell_breakers(&group, &commit.tallies);
         // The lines are not needed any more: their buffers go back to the pool before the commit.
         drop(group);
+        drop(beat);
         if packed.send(commit).is_err() {
             break;
         }

@@ -3,7 +3,15 @@
 //! They count since the start of the process and are for eyes and metrics only; what money
 //! rests on are the tallies in the store.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+
+use crate::dead_letter::Reason;
 
 /// A number that only rises. Relaxed: it orders nothing, readers only want a recent value.
 #[derive(Debug, Default)]
@@ -18,6 +26,140 @@ impl Counter {
     /// The present value.
     pub fn value(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Numbers that only rise, by something that has few values. Not for what happens once an event.
+#[derive(Debug)]
+pub struct Counts<K>(Mutex<BTreeMap<K, u64>>);
+
+impl<K> Default for Counts<K> {
+    fn default() -> Self {
+        Self(Mutex::new(BTreeMap::new()))
+    }
+}
+
+impl<K: Ord + Copy> Counts<K> {
+    /// Adds `amount` to the number of `key`.
+    pub fn add(&self, key: K, amount: u64) {
+        let mut numbers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *numbers.entry(key).or_default() += amount;
+    }
+
+    /// The present values.
+    pub fn values(&self) -> BTreeMap<K, u64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// How long something took, in classes of seconds.
+pub struct Durations(pub Histogram);
+
+impl Default for Durations {
+    /// From a millisecond to two minutes: from a commit to the end of the server's patience.
+    fn default() -> Self {
+        Self(Histogram::new(exponential_buckets(0.001, 2.0, 18)))
+    }
+}
+
+impl fmt::Debug for Durations {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Durations")
+    }
+}
+
+impl Durations {
+    /// It took so long.
+    pub fn add(&self, time: Duration) {
+        self.0.observe(time.as_secs_f64());
+    }
+}
+
+/// Since when a stage has worked on one thing: one that does not come to an end is stuck.
+#[derive(Debug)]
+pub struct Pulse {
+    epoch: Instant,
+    /// Milliseconds behind the epoch, and one; zero while it waits for something to do.
+    since: AtomicU64,
+}
+
+impl Default for Pulse {
+    fn default() -> Self {
+        Self { epoch: Instant::now(), since: AtomicU64::new(0) }
+    }
+}
+
+/// Work on one thing; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Beat<'p>(&'p Pulse);
+
+impl Pulse {
+    /// Begins to work on something.
+    pub fn beat(&self) -> Beat<'_> {
+        self.since.store(self.millis() + 1, Ordering::Relaxed);
+        Beat(self)
+    }
+
+    /// For how long it has worked on one thing; none while it waits.
+    pub fn busy_for(&self) -> Option<Duration> {
+        let since = self.since.load(Ordering::Relaxed).checked_sub(1)?;
+        Some(Duration::from_millis(self.millis().saturating_sub(since)))
+    }
+
+    fn millis(&self) -> u64 {
+        u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+impl Drop for Beat<'_> {
+    fn drop(&mut self) {
+        self.0.since.store(0, Ordering::Relaxed);
+    }
+}
+
+/// What the agent as a whole does.
+#[derive(Debug, Default)]
+pub struct Vitals {
+    /// How long commits took.
+    pub commits: Durations,
+    /// The last commit failed.
+    pub commits_fail: Flag,
+    /// The store is full: sources wait.
+    pub is_full: Flag,
+    stages: Mutex<Vec<(String, Arc<Pulse>)>>,
+}
+
+/// Something that is so or not.
+#[derive(Debug, Default)]
+pub struct Flag(AtomicBool);
+
+impl Flag {
+    /// It is so, or is not any more.
+    pub fn set(&self, is_so: bool) {
+        self.0.store(is_so, Ordering::Relaxed);
+    }
+
+    /// Whether it is so.
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Vitals {
+    /// The pulse of a stage that begins.
+    pub fn stage(&self, name: &str) -> Arc<Pulse> {
+        let pulse = Arc::new(Pulse::default());
+        let mut stages = self.stages.lock().unwrap_or_else(PoisonError::into_inner);
+        stages.push((name.to_owned(), Arc::clone(&pulse)));
+        pulse
+    }
+
+    /// The stages that have worked on one thing for longer than `time`.
+    pub fn stuck_for(&self, time: Duration) -> Vec<String> {
+        let stages = self.stages.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_stuck = |pulse: &Pulse| pulse.busy_for().is_some_and(|busy| busy > time);
+        let stuck = stages.iter().filter(|(_, pulse)| is_stuck(pulse));
+        stuck.map(|(name, _)| name.clone()).collect()
     }
 }
 
@@ -39,14 +181,48 @@ pub struct SourceCounters {
 pub struct MeterCounters {
     /// Events made durable.
     pub events_stored: Counter,
-    /// Lines made durable as dead letters.
-    pub events_dead_lettered: Counter,
+    /// Lines made durable as dead letters, by their reason.
+    pub dead_letters: Counts<Reason>,
     /// Events with a committed receipt.
     pub events_delivered: Counter,
-    /// Requests that left.
-    pub requests: Counter,
+    /// Requests that left, by the status of the answer; none: there was no whole answer.
+    pub requests: Counts<Option<u16>>,
+    /// How long they took.
+    pub request_durations: Durations,
+    /// Repeats that had to be waited for, by what they are for.
+    pub retries: Counts<&'static str>,
     /// Requests whose outcome is not known.
     pub unknown_outcomes: Counter,
-    /// Bytes of bodies sent.
+    /// Bytes of the JSON arrays in requests that left.
+    pub payload_bytes: Counter,
+    /// Bytes of the gzip bodies in requests that left.
     pub wire_bytes: Counter,
+}
+
+impl MeterCounters {
+    /// Lines made durable as dead letters.
+    pub fn events_dead_lettered(&self) -> u64 {
+        self.dead_letters.values().values().sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stage_is_stuck_when_one_thing_takes_it_too_long() {
+        let vitals = Vitals::default();
+        let (committer, packer) = (vitals.stage("committer"), vitals.stage("pack-0"));
+        drop(packer.beat());
+        let beat = committer.beat();
+        while committer.busy_for() < Some(Duration::from_millis(1)) {
+            std::hint::spin_loop();
+        }
+        assert_eq!(vitals.stuck_for(Duration::ZERO), ["committer"]);
+        assert!(vitals.stuck_for(Duration::from_secs(60)).is_empty());
+        drop(beat);
+        assert!(vitals.stuck_for(Duration::ZERO).is_empty());
+        assert_eq!(packer.busy_for(), None);
+    }
 }

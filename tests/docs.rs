@@ -319,7 +319,8 @@ fn documents_name_only_paths_that_every_system_has() -> Result {
     const ROOTS: [&str; 10] =
         ["dev", "etc", "home", "proc", "run", "tmp", "usr", "var", "meters", "usage"];
     // Paths of URLs.
-    const ENDPOINTS: [&str; 3] = ["simulator", "oauth", ""];
+    const ENDPOINTS: [&str; 7] =
+        ["simulator", "oauth", "healthz", "readyz", "status", "metrics", ""];
     let mut foreign = Vec::new();
     for (path, text) in documents()? {
         let words =

@@ -38,16 +38,17 @@ const STORES: [&str; 2] = ["intake", "store"];
 const FAR_ENDS: [&str; 1] = ["tenant"];
 
 /// What works, each between two stores.
-const STAGES: [&str; 4] = ["source", "pack", "committer", "delivery"];
+const STAGES: [&str; 5] = ["admin", "source", "pack", "committer", "delivery"];
 
 /// What puts the others together.
 const WIRING: [&str; 6] = ["agent", "cli", "config", "demo", "replay", "simulator"];
 
 /// Crates with one home each: nobody else names them.
-const HOMES: [(&str, &[&str]); 9] = [
+const HOMES: [(&str, &[&str]); 10] = [
     ("reqwest", &["tenant/transport.rs"]),
     ("rustls", &["tenant/transport.rs"]),
     ("governor", &["tenant/pace.rs"]),
+    ("prometheus_client", &["admin", "telemetry.rs"]),
     ("rusqlite", &["store"]),
     ("flate2", &["body", "body.rs", "source", "simulator"]),
     ("config", &["config"]),

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::supervisor::{Role, Supervisor};
 use super::{Error, Ready, Run, Settings, Source, holds};
+use crate::admin::{self, View};
 use crate::breaker::Breaker;
 use crate::chunk::SourceTag;
 use crate::clock::Timestamp;
@@ -20,6 +21,7 @@ use crate::source::{self, Context};
 use crate::stop::{Stop, Stopper};
 use crate::store::Store;
 use crate::store::reader::Reader;
+use crate::telemetry::Vitals;
 use crate::tenant;
 
 /// Groups that wait for a worker, beside those that are being packed. More would only hold room
@@ -31,6 +33,7 @@ const GROUPS_WAITING_PER_WORKER: usize = 1;
 pub(super) fn start(settings: &Settings) -> Result<Run, Error> {
     let system = |what| move |source| Error::System { what, source };
     let stopper = Stopper::new().map_err(system("stop signal"))?;
+    let admin = admin::bind(&settings.admin)?;
     let mut store = Store::open(&settings.store, &settings.name)?;
     let prepared = prepare(&settings.sources, &store)?;
     let connection = delivery::connect(&settings.delivery, &settings.meters)?;
@@ -43,7 +46,7 @@ pub(super) fn start(settings: &Settings) -> Result<Run, Error> {
     let strangers = strangers(settings, &store)?;
     let reader = Reader::open(&settings.store.directory)?;
 
-    let mut supervisor = Supervisor::default();
+    let (mut supervisor, vitals) = (Supervisor::default(), Arc::new(Vitals::default()));
     let (abandon, died) = (CancellationToken::new(), CancellationToken::new());
     let (tell_phase, phase) = watch::channel(Phase::Run);
     // At most two for each request in flight.
@@ -73,15 +76,31 @@ pub(super) fn start(settings: &Settings) -> Result<Run, Error> {
         abandon: abandon.clone(),
         groups_done: tell_groups_done,
         died: died.clone(),
+        vitals: Arc::clone(&vitals),
     };
     supervisor.thread("committer", Role::Stage, move || committer::run(&mut store, inputs))?;
-    start_packing(&settings.pack, outlet, &packed, &mut supervisor)?;
+    start_packing(&settings.pack, outlet, &packed, &vitals, &mut supervisor)?;
     drop(packed);
     let sources = make_known(settings, &postings, &stopper.signal(), &mut supervisor);
     let common = Common { agent: &settings.name, intake: &intake, stop: &stopper.signal() };
-    let ready = start_sources(sources, prepared, &common, &mut supervisor)?;
+    let mut ready = start_sources(sources, prepared, &common, &mut supervisor)?;
+    let admin_until = CancellationToken::new();
+    if let Some(listener) = admin {
+        ready.admin = Some(listener.address);
+        let view = View {
+            meters: settings.meters.clone(),
+            sources: ready.sources.clone(),
+            vitals,
+            directory: settings.store.directory.clone(),
+            bytes_max: settings.store.bytes_max,
+            lag_max: settings.admin.lag_max,
+        };
+        let until = admin_until.clone();
+        supervisor.task("admin", Role::Stage, admin::serve(listener, view, until));
+    }
     Ok(Run {
         ready,
+        admin_until,
         supervisor,
         lanes,
         stopper,
@@ -117,6 +136,7 @@ fn start_packing(
     settings: &pack::Settings,
     outlet: Outlet,
     packed: &crossbeam_channel::Sender<crate::group::PackedGroup>,
+    vitals: &Vitals,
     supervisor: &mut Supervisor,
 ) -> Result<(), Error> {
     let workers = settings.workers.max(1);
@@ -124,9 +144,10 @@ fn start_packing(
     for number in 0..workers {
         let (waiting, packed, level) =
             (waiting.clone(), packed.clone(), settings.compression_level);
-        supervisor.thread(&format!("pack-{number}"), Role::Stage, move || {
-            pack::run(level, &waiting, &packed)
-        })?;
+        let name = format!("pack-{number}");
+        let pulse = vitals.stage(&name);
+        supervisor
+            .thread(&name, Role::Stage, move || pack::run(level, &waiting, &packed, &pulse))?;
     }
     let linger_max = settings.linger_max;
     supervisor.thread("batcher", Role::Stage, move || {

@@ -111,6 +111,9 @@ impl From<agent::Error> for Failure {
                 };
                 Self::of(code, &error)
             }
+            agent::Error::Admin(ref admin) => {
+                Self::of(io_code(&admin.source, Self::CONFIGURATION), &error)
+            }
             agent::Error::Source { .. } => {
                 let mut source = error.source();
                 let mut code = Self::CONFIGURATION;

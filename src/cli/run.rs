@@ -51,6 +51,9 @@ fn log_ready(ready: &Ready) {
     for (name, address) in &ready.listening {
         tracing::info!(source = &**name, %address, "listening");
     }
+    if let Some(address) = ready.admin {
+        tracing::info!(%address, "health, metrics and status are here");
+    }
     let (sources, version) = (ready.sources.len(), env!("CARGO_PKG_VERSION"));
     tracing::info!(sources, version, "ready");
 }

@@ -89,7 +89,7 @@ async fn deliver(arguments: &Arguments, settings: agent::Settings) -> Result<(),
         let code = if is_late { Failure::UNAVAILABLE } else { Failure::FOUND };
         return Err(Failure::new(code, message));
     }
-    let refused: u64 = meters.iter().map(|meter| meter.counters.events_dead_lettered.value()).sum();
+    let refused: u64 = meters.iter().map(|meter| meter.counters.events_dead_lettered()).sum();
     if refused > 0 {
         let message = format!("{refused} lines are no events: see meterd dead-letters list");
         return Err(Failure::new(Failure::FOUND, message));

@@ -57,6 +57,7 @@ fn inputs() -> (Ends, Inputs) {
         abandon: CancellationToken::new(),
         groups_done: tell,
         died: CancellationToken::new(),
+        vitals: Arc::default(),
     };
     (Ends { packed, postings, drain, groups_done }, inputs)
 }

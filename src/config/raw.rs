@@ -6,6 +6,7 @@ mod mediation;
 mod meter;
 mod source;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -35,6 +36,7 @@ pub(super) struct Raw {
     pub(super) store: Store,
     pub(super) batch: Batch,
     pub(super) delivery: Delivery,
+    pub(super) admin: Admin,
     pub(super) log: Log,
     pub(super) meters: Vec<Meter>,
     pub(super) sources: Vec<Source>,
@@ -75,23 +77,50 @@ pub(super) struct Delivery {
     pub(super) on_unknown: OnUnknown,
 }
 
+/// `[admin]`.
+#[derive(Debug)]
+pub(super) struct Admin {
+    /// None: nowhere.
+    pub(super) listen: Option<SocketAddr>,
+    pub(super) token: Secret,
+    pub(super) lag_max: Duration,
+}
+
 impl Raw {
     /// Reads the whole of `document`; what is wrong goes to `notes`.
     pub(super) fn read(document: &Map<String, Value>, notes: &Notes) -> Self {
         let root = Reader::root(document, notes);
-        root.unsupported("admin", "the section to be left out");
         let raw = Self {
             agent: Agent::read(root.section("agent")),
             mediation: Mediation::read(root.section("mediation")),
             store: Store::read(root.section("store")),
             batch: Batch::read(root.section("batch")),
             delivery: Delivery::read(root.section("delivery")),
+            admin: Admin::read(root.section("admin")),
             log: log(root.section("log")),
             meters: read_named(&root, "meters", Meter::read),
             sources: read_named(&root, "sources", Source::read),
         };
         root.finish();
         raw
+    }
+}
+
+impl Admin {
+    fn read(reader: Reader<'_>) -> Self {
+        let default = SocketAddr::from(([127, 0, 0, 1], 9180));
+        let listen = reader.text_that("listen", |text| {
+            let is_good = text.is_empty() || text.parse::<SocketAddr>().is_ok();
+            let expected = "an address and port, such as \"127.0.0.1:9180\", or \"\" for none";
+            if is_good { Ok(()) } else { Err(expected.to_owned()) }
+        });
+        let admin = Self {
+            listen: listen.map_or(Some(default), |text| text.parse().ok()),
+            token: Secret::read(&reader, "token", "token_file"),
+            lag_max: reader.duration("lag_max", SECOND..=DAY * 365).unwrap_or(MINUTE * 15),
+        };
+        reader.finish();
+        admin
     }
 }
 

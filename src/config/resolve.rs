@@ -21,7 +21,7 @@ use super::problem::Notes;
 use super::raw::{self, Raw};
 use crate::meter::{Limits, Meter};
 use crate::units::{ByteSize, Period};
-use crate::{agent, delivery, pack, store, tenant};
+use crate::{admin, agent, delivery, pack, store, tenant};
 
 /// Bytes under way between sources and store, unless one request may hold more.
 const INTAKE_BYTES_MAX: u64 = 16 << 20;
@@ -55,7 +55,7 @@ impl Surroundings<'_> {
 
 /// Resolves the whole document.
 pub(super) fn resolve(raw: Raw, around: &Surroundings<'_>, notes: &Notes) -> agent::Settings {
-    let Raw { agent, mediation, store, batch, delivery, log: _, meters, sources } = raw;
+    let Raw { agent, mediation, store, batch, delivery, admin, log: _, meters, sources } = raw;
     let limits = limits(&mediation.limits);
     let base_url = endpoint::base_url(&mediation, &meters, notes);
     let meters: Vec<_> = meters
@@ -71,7 +71,7 @@ pub(super) fn resolve(raw: Raw, around: &Surroundings<'_>, notes: &Notes) -> age
             notes.problem("sources", "nothing", "at least one section [sources.NAME]");
         }
         LoadFor::Run | LoadFor::Mend => {}
-        LoadFor::Send | LoadFor::Look => sources.clear(),
+        LoadFor::Send | LoadFor::Ask | LoadFor::Look => sources.clear(),
     }
     let state_dir = agent.state_dir.clone().unwrap_or_else(|| default_state_dir(around));
     agent::Settings {
@@ -88,10 +88,25 @@ pub(super) fn resolve(raw: Raw, around: &Surroundings<'_>, notes: &Notes) -> age
             compression_level: batch.compression_level,
             workers: workers(batch.workers),
         },
+        admin: resolve_admin(&admin, around, notes),
         delivery: resolve_delivery(mediation, &delivery, base_url.as_ref(), &meters, around, notes),
         meters,
         sources,
     }
+}
+
+/// Nobody else may ask a program that runs for a moment.
+fn resolve_admin(typed: &raw::Admin, around: &Surroundings<'_>, notes: &Notes) -> admin::Settings {
+    let listen = typed.listen.filter(|_| matches!(around.purpose, LoadFor::Run | LoadFor::Ask));
+    let token = credentials::secret(&typed.token, around, notes);
+    if let Some(address) = listen
+        && !address.ip().is_loopback()
+        && !typed.token.is_set()
+    {
+        let expected = "a loopback address, or admin.token_file beside it";
+        notes.problem("admin.listen", address.to_string(), expected);
+    }
+    admin::Settings { listen, token, lag_max: typed.lag_max }
 }
 
 fn resolve_delivery(

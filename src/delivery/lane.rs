@@ -179,6 +179,9 @@ impl Lane {
         if let Some(parcel) = parcel {
             self.keep(parcel);
         }
+        if let Some(repeat) = outcome.as_ref().and_then(Outcome::repeat) {
+            self.meter.counters.retries.add(repeat, 1);
+        }
         match outcome {
             None => {}
             Some(Outcome::Delivered { .. }) => self.recover(),

@@ -143,9 +143,13 @@ impl Sender {
         });
         match cut.await {
             Ok(Ok(settlement)) => {
+                let dead = match &settlement {
+                    Settlement::Refused { letter, .. } => Some(letter.reason),
+                    _ => None,
+                };
                 self.post(settlement).await;
-                if parcel.head.events == 1 {
-                    meter.counters.events_dead_lettered.add(1);
+                if let Some(reason) = dead {
+                    meter.counters.dead_letters.add(reason, 1);
                 }
                 let outcome = Some(Outcome::Refused { is_too_large, words });
                 Done { parcel: None, events: parcel.head.events, outcome }
@@ -193,9 +197,9 @@ impl Sender {
             admission = self.tenant.budget.admit(&self.gate) => admission?,
             () = reached(&mut self.phase, Phase::Halt) => return None,
         };
-        meter.counters.requests.add(1);
-        meter.counters.wire_bytes.add(parcel.body.len() as u64);
         let began = Instant::now();
+        meter.counters.payload_bytes.add(parcel.head.payload_bytes);
+        meter.counters.wire_bytes.add(parcel.body.len() as u64);
         let exchange = self.tenant.transport.post_events(
             &meter.upload_url,
             parcel.body.clone(),
@@ -222,6 +226,8 @@ impl Sender {
             }
         };
         let now = Instant::now();
+        meter.counters.requests.add(tried.status, 1);
+        meter.counters.request_durations.add(now - began);
         if let Some(load) = load(&tried, parcel.body.len(), now - began) {
             self.tenant.budget.learn(load, now);
         }

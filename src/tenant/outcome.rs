@@ -79,6 +79,20 @@ pub enum Cause {
     Unexplained,
 }
 
+impl Outcome {
+    /// What a repeat is for, as the metric says it; none when there is none.
+    pub const fn repeat(&self) -> Option<&'static str> {
+        match self {
+            Self::Delivered { .. } | Self::Refused { .. } => None,
+            Self::Retry { cause: Cause::Ill, .. } => Some("unavailable"),
+            Self::Retry { cause: Cause::RateLimited, .. } => Some("rate_limited"),
+            Self::Retry { cause: Cause::Unexplained, .. } => Some("unexplained"),
+            Self::Unknown(_) => Some("unknown"),
+            Self::Unauthorized(_) | Self::Hold(_) => Some("held"),
+        }
+    }
+}
+
 /// Decides what `answer`, read at `now`, means.
 pub fn of_answer(answer: &Answer, now: Timestamp) -> Outcome {
     let words = Words::read(&answer.body);

@@ -3,6 +3,7 @@
 //!
 //! Every wait is for a condition, with a deadline; no test proves anything by waiting a time.
 
+mod admin;
 mod answers;
 mod bisection;
 mod breaker;

@@ -46,8 +46,8 @@ pub(in super::super) struct Auth {
 /// A secret: typed, or in a file.
 #[derive(Debug)]
 pub(in super::super) struct Secret {
-    /// The key of the value; the key of the file is this with `_file`.
-    pub(in super::super) key: &'static str,
+    /// The whole key of the value; the key of the file is this with `_file`.
+    pub(in super::super) key: String,
     pub(in super::super) value: Option<SecretString>,
     pub(in super::super) from_environment: bool,
     pub(in super::super) file: Option<PathBuf>,
@@ -114,9 +114,9 @@ impl Auth {
 }
 
 impl Secret {
-    fn read(reader: &Reader<'_>, key: &'static str, file_key: &'static str) -> Self {
+    pub(super) fn read(reader: &Reader<'_>, key: &'static str, file_key: &'static str) -> Self {
         Self {
-            key,
+            key: reader.key(key),
             value: reader.secret(key),
             from_environment: reader.is_from_environment(key),
             file: reader.file(file_key),

@@ -74,20 +74,24 @@ fn client_credentials(
 
 /// The secret from its file, else from the environment, else from the configuration file. The
 /// last two are one value by now: the environment is the upper layer.
-fn secret(secret: &Secret, around: &Surroundings<'_>, notes: &Notes) -> Option<SecretString> {
-    let key = format!("{SECTION}.{}", secret.key);
+pub(super) fn secret(
+    secret: &Secret,
+    around: &Surroundings<'_>,
+    notes: &Notes,
+) -> Option<SecretString> {
+    let key = &secret.key;
     let file_key = format!("{key}_file");
     let Some(named) = &secret.file else {
         let value = secret.value.clone()?;
         if around.readable_by_others && !secret.from_environment {
             let message =
                 "is in a file that everybody on this host can read: use a file of its own";
-            notes.warning(&key, message);
+            notes.warning(key, message);
         }
-        return checked(&key, value.expose_secret(), notes);
+        return checked(key, value.expose_secret(), notes);
     };
     if secret.value.is_some() {
-        notes.warning(&key, format!("is not used, because {}_file is set", secret.key));
+        notes.warning(key, format!("is not used, because {file_key} is set"));
     }
     let path = around.locate(named);
     let text: SecretString = file::text(&file_key, &path, SECRET_BYTES_MAX, notes)?.into();

@@ -293,11 +293,6 @@ fn endpoints_are_https_or_on_this_host() {
 fn what_this_version_does_not_do_is_told_as_such() {
     let found = "found a key that is not supported by this version, expected";
     check(
-        "[agent]",
-        "[admin]\nlisten = \"127.0.0.1:9180\"\n[agent]",
-        &[&format!("admin: {found} the section to be left out")],
-    );
-    check(
         "fields = [{name=\"a\",type=\"string\"}]",
         "from = \"export\"",
         &[&format!("meters.m.schema.from: {found} file, with the path of the exported meter")],

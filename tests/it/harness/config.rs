@@ -20,6 +20,8 @@ pub(crate) struct Config {
     pub(crate) store: String,
     /// `[delivery]`; quick by default, so that no test waits for a backoff.
     pub(crate) delivery: String,
+    /// `[admin]`; by default nowhere, because tests run side by side.
+    pub(crate) admin: String,
     /// `[meters.m]`, beside its global id "g1".
     pub(crate) meter: String,
     /// Whole sections `[sources.NAME]` for the meter "m".
@@ -40,6 +42,7 @@ impl Config {
             store: String::new(),
             delivery: "backoff_base = \"50ms\"\nbackoff_max = \"200ms\"\nhold_interval = \"200ms\""
                 .to_owned(),
+            admin: "listen = \"\"".to_owned(),
             meter: "event_id_field = \"EventId\"".to_owned(),
             sources: sources.into(),
         }
@@ -48,7 +51,7 @@ impl Config {
     /// The whole file, with the store in `state`.
     pub(crate) fn text(&self, state: &Path) -> String {
         let Self { base_url, agent, shutdown_grace, request_timeout, mediation, .. } = self;
-        let Self { auth, limits, store, delivery, meter, sources, .. } = self;
+        let Self { auth, limits, store, delivery, admin, meter, sources, .. } = self;
         let state = state.display();
         format!(
             "[agent]\nname = \"it\"\nstate_dir = \"{state}\"\nshutdown_grace = \"{shutdown_grace}\"\n{agent}\n\
@@ -56,7 +59,7 @@ impl Config {
              request_timeout = \"{request_timeout}\"\n{mediation}\n\
              [mediation.auth]\n{auth}\n[mediation.limits]\n{limits}\n[store]\n{store}\n\
              [batch]\nlinger_max = \"20ms\"\nworkers = 1\n[delivery]\n{delivery}\n\
-             [log]\nformat = \"json\"\nlevel = \"info\"\n\
+             [admin]\n{admin}\n[log]\nformat = \"json\"\nlevel = \"info\"\n\
              [meters.m]\nglobal_id = \"g1\"\n{meter}\n{sources}\n"
         )
     }

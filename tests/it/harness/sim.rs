@@ -147,6 +147,10 @@ impl ReservedPort {
         Ok(Self { address: socket.local_addr()?, _socket: socket })
     }
 
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }

@@ -1,0 +1,162 @@
+//! What an operator's tools ask over HTTP: health, metrics and the status.
+//!
+//! It only reads. It is bounded in connections, in the size and the time of a request's head, and
+//! takes no body. Without a token it answers to nobody but the machine itself, and only under names
+//! that no web page can point at it.
+
+mod access;
+mod health;
+mod metrics;
+mod process;
+mod route;
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use secrecy::SecretString;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::chunk::SourceTag;
+use crate::meter::Meter;
+use crate::telemetry::Vitals;
+use route::Service;
+
+/// Connections at one time; more wait in the kernel's queue.
+const CONNECTIONS_MAX: usize = 32;
+
+/// How long the head of a request may take, and a connection be without one.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Bytes of the head of a request.
+const HEAD_BYTES_MAX: usize = 16 << 10;
+
+/// After a failure to accept, which is mostly that descriptors are used up.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long answers under way may take when the agent ends.
+const END_GRACE: Duration = Duration::from_millis(500);
+
+/// The settings of the admin listener.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where to listen; none: nowhere.
+    pub listen: Option<SocketAddr>,
+    /// What a request has to bring as its bearer token; always there beyond loopback.
+    pub token: Option<SecretString>,
+    /// Not ready while an event has waited for longer. Default 15 min.
+    pub lag_max: Duration,
+}
+
+/// The address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("admin: cannot listen on {address}")]
+pub struct Error {
+    /// Which address.
+    pub address: SocketAddr,
+    /// Why.
+    pub source: io::Error,
+}
+
+/// What there is to be seen.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// The configured meters.
+    pub meters: Vec<Arc<Meter>>,
+    /// The configured sources.
+    pub sources: Vec<Arc<SourceTag>>,
+    /// How the stages are.
+    pub vitals: Arc<Vitals>,
+    /// Where the store is.
+    pub directory: PathBuf,
+    /// The limit of the store.
+    pub bytes_max: u64,
+    /// How long an event may wait.
+    pub lag_max: Duration,
+}
+
+/// A bound listener.
+#[derive(Debug)]
+pub struct Listener {
+    socket: std::net::TcpListener,
+    token: Option<SecretString>,
+    /// Where it listens, with the port that was free.
+    pub address: SocketAddr,
+}
+
+/// Binds, when there is an address.
+pub fn bind(settings: &Settings) -> Result<Option<Listener>, Error> {
+    let Some(address) = settings.listen else { return Ok(None) };
+    let failed = |source| Error { address, source };
+    let socket = std::net::TcpListener::bind(address).map_err(failed)?;
+    socket.set_nonblocking(true).map_err(failed)?;
+    let address = socket.local_addr().map_err(failed)?;
+    Ok(Some(Listener { socket, token: settings.token.clone(), address }))
+}
+
+/// Answers until it is told to end.
+pub async fn serve(listener: Listener, view: View, until: CancellationToken) -> Result<(), Error> {
+    let Listener { socket, token, address } = listener;
+    let listener = TcpListener::from_std(socket).map_err(|source| Error { address, source })?;
+    let service = Arc::new(Service::new(view, token));
+    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            () = until.cancelled() => break,
+            // Without this arm connections that ended would be kept.
+            Some(_) = connections.join_next() => continue,
+            Ok(place) = Arc::clone(&room).acquire_owned() => {
+                tokio::select! {
+                    () = until.cancelled() => break,
+                    accepted = listener.accept() => accepted.map(|(stream, _)| (stream, place)),
+                }
+            }
+        };
+        match accepted {
+            Ok((stream, place)) => {
+                let (service, until) = (Arc::clone(&service), until.clone());
+                connections.spawn(async move {
+                    attend(stream, service, until).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::debug!(%error, "failed to accept a connection to the admin address");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    let ended = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(END_GRACE, ended).await.is_err() {
+        connections.shutdown().await;
+    }
+    Ok(())
+}
+
+/// Serves one connection.
+async fn attend(stream: TcpStream, service: Arc<Service>, until: CancellationToken) {
+    let service = service_fn(move |request| {
+        let service = Arc::clone(&service);
+        async move { Ok::<_, Infallible>(service.answer(&request).await) }
+    });
+    let mut server = http1::Builder::new();
+    server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES_MAX);
+    let mut connection = std::pin::pin!(server.serve_connection(TokioIo::new(stream), service));
+    // How a connection ends is the client's business.
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        // Without this arm idle connections would hold up the end.
+        () = until.cancelled() => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
+}
