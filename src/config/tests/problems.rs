@@ -136,8 +136,8 @@ fn values_of_the_wrong_type_say_the_right_one() {
     check(
         "[store]\n#store",
         "[other]",
-        &["other: found an unknown key, expected one of agent, batch, delivery, log, mediation, \
-         meters, sources, store"],
+        &["other: found an unknown key, expected one of admin, agent, batch, delivery, log, \
+          mediation, meters, sources, store"],
     );
     check(
         "[agent]\nname = \"edge-1\"",
