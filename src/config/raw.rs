@@ -110,12 +110,16 @@ impl Admin {
     fn read(reader: Reader<'_>) -> Self {
         let default = SocketAddr::from(([127, 0, 0, 1], 9180));
         let listen = reader.text_that("listen", |text| {
-            let is_good = text.is_empty() || text.parse::<SocketAddr>().is_ok();
             let expected = "an address and port, such as \"127.0.0.1:9180\", or \"\" for none";
-            if is_good { Ok(()) } else { Err(expected.to_owned()) }
+            text.parse::<SocketAddr>().map(|_| ()).map_err(|_| expected.to_owned())
         });
+        let listen = match listen {
+            Some(text) => text.parse().ok(),
+            None if reader.is_empty_text("listen") => None,
+            None => Some(default),
+        };
         let admin = Self {
-            listen: listen.map_or(Some(default), |text| text.parse().ok()),
+            listen,
             token: Secret::read(&reader, "token", "token_file"),
             lag_max: reader.duration("lag_max", SECOND..=DAY * 365).unwrap_or(MINUTE * 15),
         };

@@ -82,6 +82,12 @@ impl<'a> Reader<'a> {
         self.value(key).is_some()
     }
 
+    /// Whether `key` is an empty text, where that means something else than its absence.
+    pub(super) fn is_empty_text(&self, key: &'static str) -> bool {
+        let value = self.table.and_then(|table| table.get(key));
+        matches!(value, Some(Value { kind: ValueKind::String(text), .. }) if text.is_empty())
+    }
+
     /// Notes that `key` is there and should not be.
     pub(super) fn unsupported(&self, key: &'static str, instead: &str) {
         self.unsupported.borrow_mut().insert(key);

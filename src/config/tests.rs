@@ -1,5 +1,6 @@
 //! Loading as a whole: layers, defaults, secrets, the example file.
 
+mod admin;
 mod breaker;
 mod mapping;
 mod problems;

@@ -119,6 +119,7 @@ fn metrics_say_what_happened() -> Result {
     let wrong = event(10).replace("\"C-00010\"", "5");
     agent.write(format!("{}{wrong}\n\n", lines(0..10)).as_bytes())?;
     folder.wait_counted("delivered", 10)?;
+    folder.wait_state("running")?;
     let (status, metrics) = fetch(at, "/metrics")?;
     assert_eq!(status, 200);
     for name in METRICS {
