@@ -353,6 +353,8 @@ fn example(name: &str, base_url: &str, folder: &Folder) -> Result<String> {
         .replace("https://rest.zuora.com", base_url)
         .replace("/run/credentials/meterd.service/client_secret", &secret.display().to_string())
         .replace("127.0.0.1:6514", "127.0.0.1:0")
+        // Tests run side by side.
+        .replace("[mediation]\n", "[admin]\nlisten = \"\"\n[mediation]\n")
         .replace(&from, &logs.display().to_string());
     let state = folder.state();
     Ok(format!(
