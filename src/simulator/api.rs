@@ -66,14 +66,13 @@ pub(super) async fn serve(State(shared): State<Arc<Shared>>, request: Request) -
         return answer::refusal(StatusCode::NOT_FOUND, "", "Not found.");
     };
     let operation = route.operation;
-    let mut seen = exchange::Exchange::begin(operation, &parts);
+    let mut seen = exchange::Seen::begin(&shared.exchanges, operation, &parts);
     let wire = wire.unwrap_or_default();
     let mut response = gate(&shared, route, &parts, wire, &mut seen).await;
     let headers = response.headers_mut();
     headers.extend(parts.headers.get(TRACK_ID).map(|id| (TRACK_ID, id.clone())));
     let is_severed = response.extensions().get::<Severed>().is_some();
     seen.end((!is_severed).then(|| response.status().as_u16()));
-    lock(&shared.exchanges).keep(seen);
     response
 }
 
@@ -83,7 +82,7 @@ async fn gate(
     route: Route,
     parts: &Parts,
     wire: Vec<u8>,
-    seen: &mut exchange::Exchange,
+    seen: &mut exchange::Seen<'_>,
 ) -> Response {
     let now = Instant::now();
     let operation = route.operation;
@@ -163,7 +162,7 @@ fn check_entity(shared: &Shared, named: Option<&str>) -> Result<(), Refused> {
 }
 
 /// The answer to a call that is admitted, and what faults make of it.
-async fn answer_call(shared: &Arc<Shared>, call: Call, seen: &mut exchange::Exchange) -> Response {
+async fn answer_call(shared: &Arc<Shared>, call: Call, seen: &mut exchange::Seen<'_>) -> Response {
     let operation = call.route.operation;
     let target = format!("api/{}", operation.name());
     let drawn = lock(&shared.plan).draw(&target);

@@ -156,7 +156,6 @@ impl Meters {
         for file in &request.files {
             events.extend(self.file(file)?.to_vec());
         }
-        let session = self.next_session(false, now);
         let meter = self.find(id, Some(version))?;
         if let Some(key) = &request.unique_key
             && meter.unique_keys.contains(key)
@@ -166,6 +165,8 @@ impl Meters {
         if meter.state.takes_events() || meter.state == State::Stopping {
             return Err(Refused::bad("70002121", "The meter version is already running."));
         }
+        let session = self.next_session(false, now);
+        let meter = self.find(id, Some(version))?;
         meter.unique_keys.extend(request.unique_key);
         let ends = !request.files.is_empty() || request.is_event_store;
         meter.session = Some(session.clone());
@@ -186,6 +187,7 @@ impl Meters {
         for file in files {
             events.extend(self.file(file)?.to_vec());
         }
+        self.find(id, Some(version))?;
         let session = self.next_session(true, now);
         let meter = self.find(id, Some(version))?;
         let mut pipeline = Pipeline::new(&meter.definition);

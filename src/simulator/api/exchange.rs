@@ -1,12 +1,14 @@
 //! What was asked and answered lately: for people who want to see it, and for tests.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Mutex;
 
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::super::lock;
 use super::route::Operation;
 
 /// So many exchanges are kept.
@@ -36,7 +38,8 @@ pub struct Exchange {
     pub headers: BTreeMap<&'static str, String>,
     /// The body without its compression: JSON, else a text.
     pub body: Value,
-    /// The status of the answer; none: the connection was closed, or not yet answered.
+    /// The status of the answer; none: there was none, because a fault closed the connection or the
+    /// client did not wait.
     pub status: Option<u16>,
     /// The answer that was made, before a fault spoiled it.
     pub answer: Value,
@@ -47,7 +50,7 @@ pub struct Exchange {
 pub(in super::super) struct Exchanges(VecDeque<Exchange>);
 
 impl Exchanges {
-    pub(super) fn keep(&mut self, exchange: Exchange) {
+    fn keep(&mut self, exchange: Exchange) {
         if self.0.len() == EXCHANGES_MAX {
             self.0.pop_front();
         }
@@ -59,28 +62,45 @@ impl Exchanges {
     }
 }
 
-impl Exchange {
-    pub(super) fn begin(operation: Operation, parts: &Parts) -> Self {
-        Self {
+/// An exchange under way; kept when it is dropped, answered or not.
+pub(super) struct Seen<'a> {
+    exchanges: &'a Mutex<Exchanges>,
+    exchange: Exchange,
+}
+
+impl<'a> Seen<'a> {
+    pub(super) fn begin(
+        exchanges: &'a Mutex<Exchanges>,
+        operation: Operation,
+        parts: &Parts,
+    ) -> Self {
+        let exchange = Exchange {
             operation: operation.name(),
             request: format!("{} {}", parts.method, parts.uri),
             headers: shown(&parts.headers),
             body: Value::Null,
             status: None,
             answer: Value::Null,
-        }
+        };
+        Self { exchanges, exchange }
     }
 
     pub(super) fn body(&mut self, body: &[u8]) {
-        self.body = document(body);
+        self.exchange.body = document(body);
     }
 
     pub(super) fn answer(&mut self, body: &[u8]) {
-        self.answer = document(body);
+        self.exchange.answer = document(body);
     }
 
     pub(super) fn end(&mut self, status: Option<u16>) {
-        self.status = status;
+        self.exchange.status = status;
+    }
+}
+
+impl Drop for Seen<'_> {
+    fn drop(&mut self) {
+        lock(self.exchanges).keep(self.exchange.clone());
     }
 }
 
