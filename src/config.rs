@@ -48,6 +48,9 @@ pub enum LoadFor {
     Mend,
     /// To ask the daemon: only what says where it answers has to be right.
     Ask,
+    /// To ask the meter APIs: only what says where Mediation is, who we are there, and which meters
+    /// there are has to be right. Meters may be missing, the base URL may not.
+    Control,
     /// To look at the store: only what says where it is has to be right. Secrets need not be
     /// readable by who looks.
     Look,
@@ -257,6 +260,7 @@ fn evaluate_with_known(
         LoadFor::Run | LoadFor::Send => &[],
         LoadFor::Mend => &["agent", "store", "batch", "mediation.limits", "meters", "sources"],
         LoadFor::Ask => &["admin"],
+        LoadFor::Control => &["mediation", "delivery", "meters", "log"],
         LoadFor::Look => &["agent", "store"],
     };
     if !sections.is_empty() {

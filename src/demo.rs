@@ -234,6 +234,7 @@ fn agent_settings(directory: &Path, base_url: &str) -> agent::Settings {
 fn delivery_settings(base_url: &str) -> delivery::Settings {
     let (client, secret) = CLIENT;
     let tenant = tenant::Settings {
+        base_url: Some(base_url.to_owned()),
         credentials: Credentials::Client {
             token_url: format!("{base_url}/oauth/token"),
             id: client.to_owned(),

@@ -22,6 +22,9 @@
 //! 7. What was learned goes back to the committer as a [`settlement`]: a receipt takes the place
 //!    of the body, or the attempt is recorded. Only then may the body be sent again.
 //!
+//! Beside that, [`control`] asks the same [`tenant`] what became of events after the 200, and runs,
+//! tests and moves meters.
+//!
 //! The [`agent`] wires the stages, starts the last one first, and ends them by closing the input
 //! of the first: [`stop`] is heard by sources alone. [`config`] makes its settings of what an
 //! operator typed, and [`cli`] is the program. [`simulator`] is a Mediation on loopback, which
@@ -40,6 +43,7 @@ pub mod cli;
 pub mod clock;
 pub mod committer;
 pub mod config;
+pub mod control;
 pub mod dead_letter;
 pub mod delivery;
 pub mod demo;

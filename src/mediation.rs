@@ -13,6 +13,7 @@ pub mod files;
 pub mod form;
 pub mod import;
 pub mod multipart;
+pub mod percent;
 pub mod run;
 pub mod status;
 pub mod summary;

@@ -6,8 +6,12 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use crate::mediation::form::Id;
 use crate::schema::Schema;
 use crate::telemetry::MeterCounters;
+
+/// The version of every meter: "currently, the only supported value is `0.0.1`".
+pub const DEFAULT_VERSION: &str = "0.0.1";
 
 /// What happens to fields that the schema does not list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, serde::Serialize)]
@@ -121,6 +125,10 @@ pub struct Meter {
     pub name: Arc<str>,
     /// The whole URL that its events are posted to.
     pub upload_url: String,
+    /// Its id in the meter APIs; delivery does without.
+    pub id: Option<Id>,
+    /// Its version in the meter APIs.
+    pub version: Arc<str>,
     /// What its events must look like.
     pub schema: Schema,
     /// The field that carries the replay-stable event id; none: nothing is stamped.
@@ -146,6 +154,8 @@ impl Meter {
         Self {
             name: name.into(),
             upload_url,
+            id: None,
+            version: DEFAULT_VERSION.into(),
             schema: Schema::documented(),
             event_id_field: None,
             unknown_fields: UnknownFields::default(),

@@ -6,7 +6,9 @@
 pub mod auth;
 pub mod backoff;
 pub mod budget;
+pub mod exchange;
 pub mod gate;
+pub mod gzip;
 pub mod latency;
 pub mod minute;
 pub mod outcome;
@@ -46,6 +48,8 @@ pub enum Credentials {
 /// The settings of a tenant.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// The REST host; none when nothing needs it.
+    pub base_url: Option<String>,
     /// How requests prove who sends them.
     pub credentials: Credentials,
     /// `Zuora-Entity-Ids`; not sent when empty.

@@ -20,6 +20,7 @@ use secrecy::SecretString;
 use super::environment;
 use super::problem::{Notes, nearest, quoted};
 use super::value::{kind_of, shown_value, whole};
+use crate::mediation::form::Id;
 use crate::units::{ByteSize, Period};
 
 /// One section.
@@ -172,6 +173,29 @@ impl<'a> Reader<'a> {
                 None
             }
         }
+    }
+
+    /// An id of Mediation: a whole number from 1, or a text that can be one.
+    pub(super) fn id(&self, key: &'static str) -> Option<Id> {
+        let value = self.value(key)?;
+        let id = match &value.kind {
+            ValueKind::String(text) => text.parse().ok(),
+            _ => whole(value).map(Id::Number),
+        };
+        let is_plain = |text: &str| {
+            text.len() <= 256
+                && text.chars().all(|c| c.is_ascii_graphic())
+                && text.chars().any(|c| c.is_ascii_alphanumeric())
+        };
+        let is_good = |id: &Id| match id {
+            Id::Number(number) => *number > 0,
+            Id::Text(text) => is_plain(text),
+        };
+        if id.as_ref().is_some_and(is_good) {
+            return id;
+        }
+        self.wrong(key, value, "the id as Mediation shows it, such as 97");
+        None
     }
 
     /// The path of a file or directory.

@@ -57,12 +57,12 @@ impl Surroundings<'_> {
 pub(super) fn resolve(raw: Raw, around: &Surroundings<'_>, notes: &Notes) -> agent::Settings {
     let Raw { agent, mediation, store, batch, delivery, admin, log: _, meters, sources } = raw;
     let limits = limits(&mediation.limits);
-    let base_url = endpoint::base_url(&mediation, &meters, notes);
+    let base_url = endpoint::base_url(&mediation, &meters, around.purpose, notes);
     let meters: Vec<_> = meters
         .iter()
         .map(|typed| meter::resolve(typed, base_url.as_ref(), &mediation, limits, around, notes))
         .collect();
-    if meters.is_empty() && !notes.is_bad("meters") {
+    if meters.is_empty() && around.purpose != LoadFor::Control && !notes.is_bad("meters") {
         notes.problem("meters", "nothing", "at least one section [meters.NAME]");
     }
     let mut sources = source::resolve(sources, &meters, limits.payload_bytes_max, around, notes);
@@ -71,7 +71,7 @@ pub(super) fn resolve(raw: Raw, around: &Surroundings<'_>, notes: &Notes) -> age
             notes.problem("sources", "nothing", "at least one section [sources.NAME]");
         }
         LoadFor::Run | LoadFor::Mend => {}
-        LoadFor::Send | LoadFor::Ask | LoadFor::Look => sources.clear(),
+        LoadFor::Send | LoadFor::Ask | LoadFor::Control | LoadFor::Look => sources.clear(),
     }
     let state_dir = agent.state_dir.clone().unwrap_or_else(|| default_state_dir(around));
     agent::Settings {
@@ -138,6 +138,7 @@ fn resolve_delivery(
     let ca_file = mediation.ca_file.as_deref();
     let proxy = mediation.proxy.as_deref();
     let tenant = tenant::Settings {
+        base_url: base_url.map(|url| url.as_str().to_owned()),
         credentials: credentials::resolve(mediation.auth, base_url, remote, around, notes),
         entity_ids: mediation.entity_ids,
         org_ids: mediation.org_ids,

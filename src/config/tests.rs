@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
+use crate::mediation::form::Id;
 use crate::schema::FieldType;
 use crate::source::Settings;
 use crate::tenant::Credentials;
@@ -42,6 +43,28 @@ fn owned(environment: &[(&str, &str)]) -> Vec<(String, String)> {
 /// What is wrong, a line each; empty when nothing is.
 fn problems_of(loaded: Result<Loaded, Error>) -> String {
     loaded.map_or_else(|error| error.to_string(), |_| String::new())
+}
+
+#[test]
+fn who_asks_the_meter_apis_needs_a_base_url_and_no_sources() -> Tested {
+    let ask = |text: &str| load_str(LoadFor::Control, text, Format::Toml, std::iter::empty());
+    let meter = |id: &str| {
+        let text = format!(
+            "mediation.base_url = \"http://[::1]:1/\"\n[meters.m]\nglobal_id = \"g\"\n{id}"
+        );
+        let meters = ask(&text)?.settings.meters;
+        Ok::<_, Error>(meters.first().map(|meter| (meter.id.clone(), meter.version.to_string())))
+    };
+    let expected = |id, version: &str| Some((id, version.to_owned()));
+    assert_eq!(meter("")?, expected(None, "0.0.1"));
+    assert_eq!(meter("id = 97")?, expected(Some(Id::Number(97)), "0.0.1"));
+    let text = "id = \"8a-b\"\nversion = \"0.0.2\"";
+    assert_eq!(meter(text)?, expected(Some(Id::Text("8a-b".to_owned())), "0.0.2"));
+    assert!(ask("mediation.base_url = \"http://127.0.0.1:1\"")?.settings.meters.is_empty());
+    let missing = "mediation.base_url: found nothing, expected the URL of your data center, such \
+         as https://rest.zuora.com";
+    assert_eq!(problems_of(ask("")), missing);
+    Ok(())
 }
 
 #[test]

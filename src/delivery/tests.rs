@@ -26,6 +26,7 @@ const WELL: &str = "well";
 
 fn settings() -> Settings {
     let tenant = tenant::Settings {
+        base_url: None,
         credentials: Credentials::None,
         entity_ids: String::new(),
         org_ids: String::new(),

@@ -3,7 +3,6 @@
 //! A task of its own owns it, so that a hundred requests that need a token cause one call. The
 //! token endpoint admits few calls an address, and a fleet restarts at one time.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +18,7 @@ use super::outcome::{Answer, Cause, Outcome, of_answer};
 use super::transport::{Failure, Transport};
 use super::{Credentials, Settings};
 use crate::clock::Timestamp;
+use crate::mediation::percent;
 
 /// A token is renewed so long before its end.
 const EARLY: Duration = Duration::from_secs(300);
@@ -135,8 +135,8 @@ impl Keeper {
     async fn renew(&mut self) -> Result<Token, Outcome> {
         let form = format!(
             "client_id={}&client_secret={}&grant_type=client_credentials",
-            form_value(&self.id),
-            form_value(self.secret.expose_secret())
+            percent::encoded(&self.id),
+            percent::encoded(self.secret.expose_secret())
         );
         let admission = self.budget.admit(&self.gate).await;
         let answer = self.transport.post_form(&self.url, form).await;
@@ -197,19 +197,6 @@ fn no_token(answer: &Answer) -> Outcome {
     }
 }
 
-/// Percent-encodes all but letters, digits and `-._~`.
-fn form_value(value: &str) -> String {
-    value.bytes().fold(String::with_capacity(value.len()), |mut text, byte| {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            text.push(char::from(byte));
-        } else {
-            // Writing to a string does not fail.
-            let _ = write!(text, "%{byte:02X}");
-        }
-        text
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -234,10 +221,5 @@ mod tests {
         assert!(matches!(no_token(&answer(401, "")), Outcome::Hold(_)));
         assert!(matches!(no_token(&answer(200, "<html>")), Outcome::Hold(_)));
         assert!(matches!(no_token(&answer(503, "")), Outcome::Retry { .. }));
-    }
-
-    #[test]
-    fn form_values_are_encoded() {
-        assert_eq!(form_value("a-b=c&ü"), "a-b%3Dc%26%C3%BC");
     }
 }

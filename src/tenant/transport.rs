@@ -1,7 +1,8 @@
 //! One HTTP exchange: the only home of the HTTP client.
 //!
 //! Tells apart what never left, what was answered, and what left without a readable answer. An
-//! answer is read to a bound; it is not decompressed and no redirect is followed.
+//! answer is read to a bound, and no redirect is followed. Answers of the meter APIs are decompressed,
+//! those of ingestion are not asked for compressed.
 
 use std::error::Error as _;
 use std::path::{Path, PathBuf};
@@ -9,16 +10,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::header::{
-    AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName,
+    HeaderValue, RETRY_AFTER,
 };
 use reqwest::{Certificate, Client, Identity, Proxy, redirect, retry};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::Settings;
 use super::outcome::Answer;
+use super::{Settings, gzip};
 
 /// How many bytes of an answer's body are read.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// How many bytes of an answer of the meter APIs are accepted: an export, or a page of entries.
+const DOCUMENT_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// How long an idle connection is kept: less than the minute after which load balancers close it.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
@@ -54,6 +59,39 @@ pub enum Failure {
     NotSent(String),
     /// The request, or some of it, left.
     Unanswered(String),
+}
+
+/// How something is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// `GET`
+    Get,
+    /// `POST`
+    Post,
+}
+
+/// What a body is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// A JSON document.
+    Json,
+    /// A JSON document, compressed.
+    GzippedJson,
+    /// A form, with its type.
+    Form(String),
+}
+
+/// A request to the meter APIs.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// How it is asked for.
+    pub method: Method,
+    /// Where.
+    pub url: String,
+    /// With what.
+    pub body: Option<(Content, Bytes)>,
+    /// Under which name.
+    pub track_id: String,
 }
 
 /// Exchanges requests for answers.
@@ -137,9 +175,48 @@ impl Transport {
         track_id: &str,
         token: Option<&SecretString>,
     ) -> Result<Answer, Failure> {
-        let mut headers = self.headers.clone();
+        let mut headers = self.named(track_id, token)?;
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        self.post(url, headers, body).await
+    }
+
+    /// Asks the meter APIs. The answer is whole and not compressed any more, or there is none.
+    pub async fn exchange(
+        &self,
+        request: &Request,
+        token: Option<&SecretString>,
+    ) -> Result<Answer, Failure> {
+        let mut headers = self.named(&request.track_id, token)?;
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+        let (content, body) = request.body.clone().unwrap_or((Content::Json, Bytes::new()));
+        // The pages ask for a type with every request, with or without a body.
+        let content_type = match &content {
+            Content::Json | Content::GzippedJson => HeaderValue::from_static("application/json"),
+            Content::Form(form) => {
+                HeaderValue::from_str(form).map_err(|error| Failure::NotSent(error.to_string()))?
+            }
+        };
+        headers.insert(CONTENT_TYPE, content_type);
+        if content == Content::GzippedJson {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        match &self.far_end {
+            FarEnd::Http(client) => {
+                let request = match request.method {
+                    Method::Get => client.get(&request.url),
+                    Method::Post => client.post(&request.url).body(body),
+                };
+                document(request.headers(headers)).await
+            }
+            #[cfg(test)]
+            FarEnd::Scripted(_) => Err(Failure::NotSent("a test answers events only".to_owned())),
+        }
+    }
+
+    /// The headers of every request that carries a token.
+    fn named(&self, track_id: &str, token: Option<&SecretString>) -> Result<HeaderMap, Failure> {
+        let mut headers = self.headers.clone();
         let track_id = HeaderValue::from_str(track_id);
         headers.insert(
             HeaderName::from_static("zuora-track-id"),
@@ -153,7 +230,7 @@ impl Transport {
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
-        self.post(url, headers, body).await
+        Ok(headers)
     }
 
     /// Asks for a token by client credentials.
@@ -177,23 +254,8 @@ impl Transport {
 }
 
 async fn answer(request: reqwest::RequestBuilder) -> Result<Answer, Failure> {
-    let mut response = request.send().await.map_err(|error| {
-        if error.is_connect() || error.is_builder() {
-            Failure::NotSent(describe(&error))
-        } else {
-            Failure::Unanswered(describe(&error))
-        }
-    })?;
-    let text = |name: HeaderName| {
-        response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
-    };
-    let mut answer = Answer {
-        status: response.status().as_u16(),
-        retry_after: text(RETRY_AFTER),
-        rate_limit_remaining: text(HeaderName::from_static("ratelimit-remaining")),
-        rate_limit_reset: text(HeaderName::from_static("ratelimit-reset")),
-        body: Vec::new(),
-    };
+    let mut response = request.send().await.map_err(|error| failure(&error))?;
+    let mut answer = head(&response);
     // The status was read; a body that breaks off only says less.
     while let Ok(Some(piece)) = response.chunk().await {
         let room = ANSWER_BYTES_MAX - answer.body.len();
@@ -203,6 +265,51 @@ async fn answer(request: reqwest::RequestBuilder) -> Result<Answer, Failure> {
         }
     }
     Ok(answer)
+}
+
+/// An answer whose body counts: all of it, or none.
+async fn document(request: reqwest::RequestBuilder) -> Result<Answer, Failure> {
+    let mut response = request.send().await.map_err(|error| failure(&error))?;
+    let mut answer = head(&response);
+    let too_large = || Failure::Unanswered(format!("more than {DOCUMENT_BYTES_MAX} bytes came"));
+    while let Some(piece) = response.chunk().await.map_err(|error| failure(&error))? {
+        answer.body.extend_from_slice(&piece);
+        if answer.body.len() > DOCUMENT_BYTES_MAX {
+            return Err(too_large());
+        }
+    }
+    let encoding = response.headers().get(CONTENT_ENCODING).map(HeaderValue::as_bytes);
+    if encoding.is_some_and(|encoding| encoding.eq_ignore_ascii_case(b"gzip")) {
+        let body = std::mem::take(&mut answer.body);
+        // Decompressing is not for the runtime's threads.
+        let unpacked =
+            tokio::task::spawn_blocking(move || gzip::unpacked(&body, DOCUMENT_BYTES_MAX));
+        let unpacked = unpacked.await.map_err(|error| Failure::Unanswered(error.to_string()))?;
+        answer.body = unpacked.map_err(|error| Failure::Unanswered(format!("gzip: {error}")))?;
+    }
+    Ok(answer)
+}
+
+/// What the headers say.
+fn head(response: &reqwest::Response) -> Answer {
+    let text = |name: HeaderName| {
+        response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+    };
+    Answer {
+        status: response.status().as_u16(),
+        retry_after: text(RETRY_AFTER),
+        rate_limit_remaining: text(HeaderName::from_static("ratelimit-remaining")),
+        rate_limit_reset: text(HeaderName::from_static("ratelimit-reset")),
+        body: Vec::new(),
+    }
+}
+
+fn failure(error: &reqwest::Error) -> Failure {
+    if error.is_connect() || error.is_builder() {
+        Failure::NotSent(describe(error))
+    } else {
+        Failure::Unanswered(describe(error))
+    }
 }
 
 /// The whole chain of an error, without the URL.

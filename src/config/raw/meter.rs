@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::super::reader::Reader;
 use super::{DAY, SECOND};
+use crate::mediation::form::Id;
 use crate::meter::{Digits, FourByteCharacters, Guards, UnknownFields};
 use crate::schema::FieldType;
 use crate::time_format::TimeFormat;
@@ -18,6 +19,8 @@ pub(in super::super) struct Meter {
     /// The whole key of the section.
     pub(in super::super) key: String,
     pub(in super::super) global_id: Option<String>,
+    pub(in super::super) id: Option<Id>,
+    pub(in super::super) version: Option<String>,
     pub(in super::super) upload_url: Option<String>,
     pub(in super::super) event_id_field: Option<String>,
     pub(in super::super) unknown_fields: UnknownFields,
@@ -47,9 +50,6 @@ pub(in super::super) struct Field {
 
 impl Meter {
     pub(super) fn read(name: String, reader: Reader<'_>) -> Self {
-        // Both are for the meter APIs. They are checked here and not used by delivery.
-        reader.integer("id", 1..=u64::MAX);
-        reader.text("version");
         if reader.is_set("global_id") && reader.is_set("upload_url") {
             reader.notes().problem(
                 reader.key("upload_url"),
@@ -68,6 +68,8 @@ impl Meter {
             name,
             key: reader.path().to_owned(),
             global_id: reader.text_that("global_id", global_id),
+            id: reader.id("id"),
+            version: reader.text_that("version", version),
             upload_url: reader.text("upload_url"),
             event_id_field: reader.text_that("event_id_field", field_name),
             unknown_fields: reader.choice("unknown_fields", &unknown_fields).unwrap_or_default(),
@@ -175,6 +177,15 @@ fn global_id(text: &str) -> Result<(), String> {
         Ok(())
     } else {
         Err("the global id as Mediation shows it".to_owned())
+    }
+}
+
+fn version(text: &str) -> Result<(), String> {
+    let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || ".-_".contains(c));
+    if plain && text.len() <= 64 && text.chars().any(|c| c.is_ascii_alphanumeric()) {
+        Ok(())
+    } else {
+        Err("a version such as 0.0.1".to_owned())
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use url::{Host, Url};
 
+use super::super::LoadFor;
 use super::super::problem::{Notes, quoted};
 use super::super::raw;
 use crate::meter::Meter;
@@ -14,12 +15,15 @@ const BASE: &str = "mediation.base_url";
 pub(super) fn base_url(
     mediation: &raw::Mediation,
     meters: &[raw::Meter],
+    purpose: LoadFor,
     notes: &Notes,
 ) -> Option<Url> {
     let auth = &mediation.auth;
     let for_token =
         auth.token_url.is_none() && (auth.client_id.is_some() || auth.client_secret.is_set());
-    let needed = for_token || meters.iter().any(|meter| meter.global_id.is_some());
+    let needed = for_token
+        || purpose == LoadFor::Control
+        || meters.iter().any(|meter| meter.global_id.is_some());
     if let Some(typed) = &mediation.base_url {
         let url = parse(BASE, typed, notes)?;
         if url.query().is_some() {

@@ -1,6 +1,5 @@
 //! Meters: where the events of each go, and what they must look like.
 
-use std::fmt::Write;
 use std::sync::Arc;
 
 use url::Url;
@@ -8,7 +7,8 @@ use url::Url;
 use super::super::problem::{Notes, quoted};
 use super::super::raw;
 use super::{Surroundings, endpoint, export, file};
-use crate::meter::{Guards, Limits, Meter};
+use crate::mediation::percent;
+use crate::meter::{DEFAULT_VERSION, Guards, Limits, Meter};
 use crate::schema::{Field, FieldType, Schema};
 
 /// An export holds one meter; this is far more than any.
@@ -30,7 +30,7 @@ pub(super) fn resolve(
             url.map(|url| url.as_str().to_owned())
         }
         (None, Some(id), Some(base)) => {
-            let path = mediation.ingest_path.replace("{meter}", &percent_encoded(id));
+            let path = mediation.ingest_path.replace("{meter}", &percent::encoded(id));
             Some(endpoint::below(base, &path))
         }
         _ => None,
@@ -41,6 +41,8 @@ pub(super) fn resolve(
     }
     check_event_time(key, &typed.guards, &schema, notes);
     Arc::new(Meter {
+        id: typed.id.clone(),
+        version: typed.version.as_deref().unwrap_or(DEFAULT_VERSION).into(),
         schema,
         event_id_field: typed.event_id_field.as_deref().map(Arc::from),
         unknown_fields: typed.unknown_fields,
@@ -112,18 +114,4 @@ fn check_event_time(key: &str, guards: &Guards, schema: &Schema, notes: &Notes) 
             );
         }
     }
-}
-
-/// `text` as one segment of a path: everything but unreserved characters as `%XX`.
-fn percent_encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            // Writing to a String cannot fail.
-            let _ = write!(encoded, "%{byte:02X}");
-        }
-    }
-    encoded
 }

@@ -300,6 +300,20 @@ fn what_this_version_does_not_do_is_told_as_such() {
 }
 
 #[test]
+fn what_the_meter_apis_need_is_checked() {
+    let expected = "expected the id as Mediation shows it, such as 97";
+    for (typed, found) in [("0", "0"), ("-1", "-1"), ("\"a b\"", "\"a b\""), ("1.5", "1.5")] {
+        let problem = format!("meters.m.id: found {found}, {expected}");
+        check("#meter", &format!("id = {typed}"), &[&problem]);
+    }
+    check(
+        "#meter",
+        "version = \"1/2\"",
+        &["meters.m.version: found \"1/2\", expected a version such as 0.0.1"],
+    );
+}
+
+#[test]
 fn limits_and_formats_that_cannot_be_are_told() {
     check(
         "#meter",

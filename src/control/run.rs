@@ -1,0 +1,52 @@
+//! To run and to stop a version of a meter.
+
+use super::client::{Call, Client, Repeat};
+use super::{Error, MeterVersion, Said};
+use crate::mediation::run::{Answer, Request, Stopped, is_duplicate_key};
+use crate::tenant::transport::Method;
+
+/// What came of a request to run.
+#[derive(Debug)]
+pub enum Started {
+    /// It was started.
+    Now(Box<Said<Answer>>),
+    /// There was a run with the unique key already: by this request, whose answer was lost, or by
+    /// one before.
+    Before,
+}
+
+/// Starts a run. With a unique key it is started once, however often that has to be tried;
+/// without, a request of which nobody knows the outcome is not repeated.
+pub async fn run(
+    client: &Client,
+    meter: &MeterVersion,
+    request: &Request,
+) -> Result<Started, Error> {
+    let has_key = request.unique_key.is_some();
+    let repeat = if has_key { Repeat::Always } else { Repeat::UnlessDone };
+    let path: [&dyn std::fmt::Display; 4] = [&"meters", &"run", &meter.id, &meter.version];
+    let call = Call::new(Method::Post, &path, repeat).json(request)?;
+    match client.call(call).await {
+        Ok(body) => Ok(Started::Now(Box::new(Said::read(body)?))),
+        Err(Error::Refused { status, errors }) => {
+            let mut words = errors.iter().filter_map(|error| error.message.as_deref());
+            if has_key && words.any(is_duplicate_key) {
+                Ok(Started::Before)
+            } else {
+                Err(Error::Refused { status, errors })
+            }
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Asks a version to stop: with a savepoint, or at once, which may lose data that is under way.
+pub async fn stop(
+    client: &Client,
+    meter: &MeterVersion,
+    is_forced: bool,
+) -> Result<Said<Stopped>, Error> {
+    let path: [&dyn std::fmt::Display; 4] = [&"meters", &"stop", &meter.id, &meter.version];
+    let call = Call::new(Method::Post, &path, Repeat::Always);
+    Said::read(client.call(call.query(&[("forceStop", is_forced.to_string())])).await?)
+}
