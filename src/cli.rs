@@ -11,6 +11,7 @@ mod failure;
 pub mod health;
 mod log;
 pub mod man;
+pub mod meter;
 mod output;
 pub mod receipts;
 pub mod run;
@@ -66,6 +67,9 @@ enum Command {
     /// Look at what was delivered
     #[command(subcommand)]
     Receipts(receipts::Command),
+    /// Run, stop, test and look at meters in Mediation
+    #[command(subcommand)]
+    Meter(meter::Command),
     /// Print what a shell needs to complete the command line
     Completions(completions::Arguments),
     /// Print the manual
@@ -106,6 +110,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::DeadLetters(command) => dead_letters::run(&command),
         Command::Batches(command) => batches::run(&command),
         Command::Receipts(command) => receipts::run(&command),
+        Command::Meter(command) => meter::run(&command),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),
     }

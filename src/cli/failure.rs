@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io::{self, Write};
 
 use super::{check, simulate};
-use crate::{agent, config, replay, store, tenant};
+use crate::{agent, config, control, replay, store, tenant};
 
 /// A command that did not succeed.
 #[derive(Debug)]
@@ -75,6 +75,15 @@ fn io_code(error: &io::Error, otherwise: u8) -> u8 {
     if error.kind() == io::ErrorKind::PermissionDenied { Failure::PERMISSION } else { otherwise }
 }
 
+fn transport_code(error: &tenant::transport::Error) -> u8 {
+    match error {
+        tenant::transport::Error::Unreadable { source, .. } => {
+            io_code(source, Failure::CONFIGURATION)
+        }
+        _ => Failure::CONFIGURATION,
+    }
+}
+
 impl From<store::Error> for Failure {
     fn from(error: store::Error) -> Self {
         let code = match &error {
@@ -98,19 +107,29 @@ impl From<replay::Error> for Failure {
     }
 }
 
+impl From<control::Error> for Failure {
+    fn from(error: control::Error) -> Self {
+        let code = match &error {
+            control::Error::Refused { .. }
+            | control::Error::NoToken(_)
+            | control::Error::Unreadable(_) => Self::FOUND,
+            control::Error::Unreachable(_) | control::Error::Unknown(_) => Self::UNAVAILABLE,
+        };
+        Self::of(code, &error)
+    }
+}
+
+impl From<tenant::transport::Error> for Failure {
+    fn from(error: tenant::transport::Error) -> Self {
+        Self::of(transport_code(&error), &error)
+    }
+}
+
 impl From<agent::Error> for Failure {
     fn from(error: agent::Error) -> Self {
         match error {
             agent::Error::Store(error) => error.into(),
-            agent::Error::Delivery(ref source) => {
-                let code = match source {
-                    tenant::transport::Error::Unreadable { source, .. } => {
-                        io_code(source, Self::CONFIGURATION)
-                    }
-                    _ => Self::CONFIGURATION,
-                };
-                Self::of(code, &error)
-            }
+            agent::Error::Delivery(ref source) => Self::of(transport_code(source), &error),
             agent::Error::Admin(ref admin) => {
                 Self::of(io_code(&admin.source, Self::CONFIGURATION), &error)
             }

@@ -60,6 +60,12 @@ impl Sim {
         self.handle.stats()
     }
 
+    /// The latest requests to the meter APIs with their answers, as documents.
+    pub(crate) fn exchanges(&self) -> Vec<serde_json::Value> {
+        let exchanges = self.handle.exchanges();
+        exchanges.iter().filter_map(|exchange| serde_json::to_value(exchange).ok()).collect()
+    }
+
     /// Takes these faults in place of those in force.
     pub(crate) fn replace_faults(&self, faults: &[&str]) -> Result {
         self.handle.replace_faults(parse(faults)?);

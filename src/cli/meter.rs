@@ -1,0 +1,171 @@
+//! `meterd meter`: the meter APIs, a file a command.
+
+pub mod audit;
+pub mod export;
+pub mod import;
+pub mod run;
+pub mod status;
+pub mod stop;
+pub mod summary;
+pub mod test;
+pub mod upload;
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::runtime::Runtime;
+
+use super::failure::Failure;
+use super::log;
+use super::output::print;
+use super::run::runtime;
+use crate::config::{self, LoadFor};
+use crate::control::{Client, MeterVersion};
+use crate::meter::Meter;
+use crate::units::Period;
+
+/// The largest file that is sent.
+const FILE_BYTES_MAX: u64 = 256 << 20;
+
+/// The commands.
+#[derive(clap::Subcommand)]
+pub enum Command {
+    /// Start a run; with a unique key it is started once, however often it is tried
+    Run(run::Arguments),
+    /// Stop a run
+    Stop(stop::Arguments),
+    /// Send events through a meter without a run, and show what comes out of each
+    Test(test::Arguments),
+    /// Upload a file for runs and tests
+    Upload(upload::Arguments),
+    /// Show where a meter stands
+    Status(status::Arguments),
+    /// Count what a meter took, put out and refused
+    Summary(summary::Arguments),
+    /// Fetch the whole definition of a meter
+    Export(export::Arguments),
+    /// Bring in an exported meter
+    Import(import::Arguments),
+    /// List events that a meter refused after they had been accepted
+    Audit(audit::Arguments),
+}
+
+/// How Mediation is reached.
+#[derive(Debug, clap::Args)]
+pub struct TenantArguments {
+    /// The configuration file [default: /etc/meterd/meterd.toml]
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// How long each request is tried
+    #[arg(long, value_name = "DURATION", default_value = "5m")]
+    timeout: Period,
+}
+
+/// Which meter is meant.
+#[derive(Debug, clap::Args)]
+pub struct MeterArguments {
+    #[command(flatten)]
+    tenant: TenantArguments,
+    /// The meter of the configuration
+    #[arg(long, value_name = "NAME")]
+    meter: String,
+}
+
+/// A client, and what was configured.
+struct Connected {
+    runtime: Runtime,
+    client: Client,
+    meters: Vec<Arc<Meter>>,
+    agent: Arc<str>,
+}
+
+/// Runs the command.
+pub(super) fn run(command: &Command) -> Result<(), Failure> {
+    match command {
+        Command::Run(arguments) => run::run(arguments),
+        Command::Stop(arguments) => stop::run(arguments),
+        Command::Test(arguments) => test::run(arguments),
+        Command::Upload(arguments) => upload::run(arguments),
+        Command::Status(arguments) => status::run(arguments),
+        Command::Summary(arguments) => summary::run(arguments),
+        Command::Export(arguments) => export::run(arguments),
+        Command::Import(arguments) => import::run(arguments),
+        Command::Audit(arguments) => audit::run(arguments),
+    }
+}
+
+impl TenantArguments {
+    fn connect(&self) -> Result<Connected, Failure> {
+        let environment = config::process_environment();
+        let loaded = config::load(LoadFor::Control, self.config.as_deref(), environment)?;
+        log::start(&loaded.log);
+        let settings = loaded.settings;
+        let runtime = runtime()?;
+        let client = {
+            let _inside = runtime.enter();
+            Client::connect(&settings.delivery.tenant, self.timeout.duration())?
+        };
+        Ok(Connected { runtime, client, meters: settings.meters, agent: settings.name })
+    }
+}
+
+impl MeterArguments {
+    /// A client, and the meter, which has to have an id.
+    fn connect(&self) -> Result<(Connected, MeterVersion), Failure> {
+        let connected = self.tenant.connect()?;
+        let wrong = |message| Failure::new(Failure::CONFIGURATION, message);
+        let name = &self.meter;
+        let meter =
+            connected.meters.iter().find(|meter| *meter.name == **name).ok_or_else(|| {
+                let names: Vec<&str> = connected.meters.iter().map(|meter| &*meter.name).collect();
+                wrong(format!("there is no meter {name:?}; there are {}", names.join(", ")))
+            })?;
+        let id = meter.id.clone().ok_or_else(|| {
+            let expected = "the meter's id in Mediation, such as 97";
+            wrong(format!(
+                "configuration: 1 problem\n  meters.{name}.id: found nothing, expected {expected}"
+            ))
+        })?;
+        let version = MeterVersion { id, version: Arc::clone(&meter.version) };
+        Ok((connected, version))
+    }
+}
+
+/// Prints a JSON document as it came: every digit and every unknown field is in it.
+fn print_body(body: &[u8]) -> Result<(), Failure> {
+    print(String::from_utf8_lossy(body).trim_end())
+}
+
+/// The name and the bytes of a file.
+fn read_file(path: &Path) -> Result<(String, Vec<u8>), Failure> {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+    Ok((name.unwrap_or_default(), read_bytes(path)?))
+}
+
+/// The bytes of a file; `-` is standard input.
+fn read_bytes(path: &Path) -> Result<Vec<u8>, Failure> {
+    let failed = |error: std::io::Error| {
+        Failure::of_io(Failure::USAGE, &format!("read {}", path.display()), &error)
+    };
+    let input: Box<dyn Read> = if path.as_os_str() == "-" {
+        Box::new(std::io::stdin().lock())
+    } else {
+        Box::new(std::fs::File::open(path).map_err(failed)?)
+    };
+    let mut bytes = Vec::new();
+    input.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        let message = format!("{}: more than {FILE_BYTES_MAX} bytes", path.display());
+        return Err(Failure::new(Failure::USAGE, message));
+    }
+    Ok(bytes)
+}
+
+/// `[PROCESSOR=]VALUE`.
+fn processor_and_value(text: &str) -> (Option<String>, &str) {
+    match text.split_once('=') {
+        Some((processor, value)) => (Some(processor.to_owned()), value),
+        None => (None, text),
+    }
+}
