@@ -42,6 +42,8 @@ pub enum Error {
         status: u16,
         /// What it says to be wrong.
         errors: Vec<error::Error>,
+        /// Whether a try before may have done what was asked for.
+        may_be_done: bool,
     },
     /// There is no token, and only a person can change that.
     #[error("{0}")]

@@ -162,10 +162,31 @@ fn read_bytes(path: &Path) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
-/// `[PROCESSOR=]VALUE`.
+/// `[PROCESSOR=]VALUE`. What has other characters than ids have is no processor but a path.
 fn processor_and_value(text: &str) -> (Option<String>, &str) {
+    let is_id = |text: &str| {
+        !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
+    };
     match text.split_once('=') {
-        Some((processor, value)) => (Some(processor.to_owned()), value),
-        None => (None, text),
+        Some((processor, value)) if is_id(processor) => (Some(processor.to_owned()), value),
+        _ => (None, text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_processor_stands_before_the_equals_sign() {
+        let check = |text: &str, processor: Option<&str>, value: &str| {
+            let (found, rest) = processor_and_value(text);
+            assert_eq!((found.as_deref(), rest), (processor, value), "{text}");
+        };
+        check("7=12", Some("7"), "12");
+        check("12", None, "12");
+        check("source-1=usage=2.csv", Some("source-1"), "usage=2.csv");
+        check("./usage=2.csv", None, "./usage=2.csv");
+        check("=x", None, "=x");
     }
 }

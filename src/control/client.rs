@@ -137,12 +137,14 @@ impl Client {
             // Of one call all tries have the same.
             track_id: format!("{}-{number}", self.session),
         };
-        let mut failures = 0;
+        let (mut failures, mut in_doubt) = (0, false);
         loop {
             let Again { after, may_be_done, reason } = match self.tenant.exchange(&request).await {
                 Ok(answer) => match judge(answer) {
                     Judged::Good(body) => return Ok(body),
-                    Judged::Refused(error) => return Err(error),
+                    Judged::Refused(status, errors) => {
+                        return Err(Error::Refused { status, errors, may_be_done: in_doubt });
+                    }
                     Judged::Again(again) => again,
                 },
                 Err(NoAnswer::NoToken(reason)) => return Err(Error::NoToken(reason)),
@@ -154,12 +156,13 @@ impl Client {
             if may_be_done && repeat == Repeat::UnlessDone {
                 return Err(Error::Unknown(reason));
             }
+            in_doubt |= may_be_done;
             failures += 1;
             let after = after.map(|after| after.min(self.retry_after_max));
             let (base, max) = (self.backoff_base, self.backoff_max);
             let wait = backoff::wait(base, max, failures, after, fastrand::f64());
             if Instant::now() + wait > deadline {
-                return Err(if may_be_done {
+                return Err(if in_doubt {
                     Error::Unknown(reason)
                 } else {
                     Error::Unreachable(reason)
@@ -174,7 +177,7 @@ impl Client {
 /// What an answer is to a call.
 enum Judged {
     Good(Vec<u8>),
-    Refused(Error),
+    Refused(u16, Vec<error::Error>),
     Again(Again),
 }
 
@@ -200,7 +203,7 @@ fn judge(answer: Answer) -> Judged {
         _ => {
             let document: Map<String, Value> =
                 serde_json::from_slice(&answer.body).unwrap_or_default();
-            Judged::Refused(Error::Refused { status, errors: error::errors(&document) })
+            Judged::Refused(status, error::errors(&document))
         }
     }
 }
@@ -222,7 +225,9 @@ mod tests {
             let answer = Answer { status, body: body.into(), ..Answer::default() };
             match judge(answer) {
                 Judged::Good(_) => "good".to_owned(),
-                Judged::Refused(error) => error.to_string(),
+                Judged::Refused(status, errors) => {
+                    Error::Refused { status, errors, may_be_done: false }.to_string()
+                }
                 Judged::Again(Again { may_be_done: true, .. }) => "again, may be done".to_owned(),
                 Judged::Again(_) => "again".to_owned(),
             }

@@ -2,7 +2,7 @@
 
 use super::client::{Call, Client, Repeat};
 use super::{Error, MeterVersion, Said};
-use crate::mediation::run::{Answer, Request, Stopped, is_duplicate_key};
+use crate::mediation::run::{self, Answer, Request, Stopped, is_duplicate_key};
 use crate::tenant::transport::Method;
 
 /// What came of a request to run.
@@ -28,25 +28,34 @@ pub async fn run(
     let call = Call::new(Method::Post, &path, repeat).json(request)?;
     match client.call(call).await {
         Ok(body) => Ok(Started::Now(Box::new(Said::read(body)?))),
-        Err(Error::Refused { status, errors }) => {
-            let mut words = errors.iter().filter_map(|error| error.message.as_deref());
-            if has_key && words.any(is_duplicate_key) {
-                Ok(Started::Before)
-            } else {
-                Err(Error::Refused { status, errors })
-            }
+        Err(Error::Refused { errors, .. }) if has_key && errors.iter().any(is_duplicate_key) => {
+            Ok(Started::Before)
         }
         Err(error) => Err(error),
     }
 }
 
+/// What came of a request to stop.
+#[derive(Debug)]
+pub enum Stop {
+    /// It was accepted.
+    Accepted(Said<Stopped>),
+    /// It stops, or stands: by this request, whose answer was lost.
+    Before,
+}
+
 /// Asks a version to stop: with a savepoint, or at once, which may lose data that is under way.
-pub async fn stop(
-    client: &Client,
-    meter: &MeterVersion,
-    is_forced: bool,
-) -> Result<Said<Stopped>, Error> {
+pub async fn stop(client: &Client, meter: &MeterVersion, is_forced: bool) -> Result<Stop, Error> {
     let path: [&dyn std::fmt::Display; 4] = [&"meters", &"stop", &meter.id, &meter.version];
     let call = Call::new(Method::Post, &path, Repeat::Always);
-    Said::read(client.call(call.query(&[("forceStop", is_forced.to_string())])).await?)
+    let call = call.query(&[("forceStop", is_forced.to_string())]);
+    match client.call(call).await {
+        Ok(body) => Ok(Stop::Accepted(Said::read(body)?)),
+        Err(Error::Refused { errors, may_be_done: true, .. })
+            if errors.iter().any(run::is_stopped) =>
+        {
+            Ok(Stop::Before)
+        }
+        Err(error) => Err(error),
+    }
 }

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::error::Error;
 use super::form::{Envelope, Flag, Id, Integer, Loose, Others, Text};
 use super::status::RunStatus;
 use super::time::ApiDate;
@@ -89,13 +90,22 @@ pub type Answer = Envelope<Run>;
 /// The answer to a request to stop: it says no more than that the request was accepted.
 pub type Stopped = Envelope<Value>;
 
-/// Whether words of Mediation say that a run with this unique key exists. The reference names no
-/// code for it.
-pub fn is_duplicate_key(message: &str) -> bool {
+/// Whether Mediation says that a run with this unique key exists. The reference names no code for it,
+/// so it is the words that count.
+pub fn is_duplicate_key(error: &Error) -> bool {
+    let message = error.message.as_deref().unwrap_or_default();
     let letters: String = message.chars().filter(char::is_ascii_alphabetic).collect();
     let letters = letters.to_ascii_lowercase();
     letters.contains("uniquekey")
         && ["duplicate", "already", "exists"].iter().any(|word| letters.contains(word))
+}
+
+/// Codes of a version that is being stopped, and of one that does not run.
+const STOPPED: [&str; 2] = ["70003043", "70002122"];
+
+/// Whether Mediation says that there is nothing more to stop.
+pub fn is_stopped(error: &Error) -> bool {
+    error.code.as_deref().is_some_and(|code| STOPPED.contains(&code))
 }
 
 #[cfg(test)]
@@ -162,6 +172,10 @@ mod tests {
         assert_eq!(answer.and_then(|answer| answer.next_page), None);
     }
 
+    fn said(words: &str) -> Error {
+        Error { message: Some(words.to_owned()), ..Error::default() }
+    }
+
     #[test]
     fn a_duplicate_key_is_known_by_its_words() {
         for words in [
@@ -169,10 +183,10 @@ mod tests {
             "A run with unique key k already exists.",
             "duplicate unique_key",
         ] {
-            assert!(is_duplicate_key(words), "{words}");
+            assert!(is_duplicate_key(&said(words)), "{words}");
         }
         for words in ["uniqueKey is too long", "duplicate event", ""] {
-            assert!(!is_duplicate_key(words), "{words}");
+            assert!(!is_duplicate_key(&said(words)), "{words}");
         }
     }
 
@@ -186,7 +200,7 @@ mod tests {
 
         #[test]
         fn arbitrary_words_and_bytes_do_no_harm(words: String, body: Vec<u8>) {
-            let _ = is_duplicate_key(&words);
+            let _ = is_duplicate_key(&said(&words));
             let _ = serde_json::from_slice::<Answer>(&body);
         }
     }

@@ -10,9 +10,11 @@ const RUN: [&str; 5] = ["meter", "run", "--meter", "m", "--json"];
 fn scene(faults: &[&str], request_timeout: &'static str) -> Result<(Folder, Sim)> {
     let folder = Folder::new()?;
     let sim = Sim::with_settings(meter::settings())?;
-    folder.configure(&Config { request_timeout, ..meter::config(&sim.url(), STDIN) })?;
+    let config = meter::config(&sim.url(), STDIN);
+    folder.configure(&config)?;
     folder.json(&["meter", "stop", "--meter", "m", "--force", "--json"])?;
     sim.replace_faults(faults)?;
+    folder.configure(&Config { request_timeout, ..config })?;
     Ok((folder, sim))
 }
 
@@ -26,13 +28,15 @@ fn a_run_that_times_out_twice_is_started_once() -> Result {
     let (folder, sim) = scene(&["hang=1hx2@api/run"], "1s")?;
     let run = folder.json(&RUN)?;
     assert_eq!((&run["existed"], &run["answer"]), (&true.into(), &serde_json::Value::Null));
-    // The simulator hears late of clients that have gone.
-    let requests = until("three requests", || Ok(Some(runs(&sim)).filter(|all| all.len() == 3)))?;
+    // The simulator hears late of clients that have gone; a slow machine may need a fourth try.
+    let requests = until("three requests", || Ok(Some(runs(&sim)).filter(|all| all.len() >= 3)))?;
     assert!(requests.iter().all(|request| request["body"]["uniqueKey"] == run["unique_key"]));
     let answered = |status: Option<u16>| {
         requests.iter().filter(|request| request["status"] == serde_json::json!(status)).count()
     };
-    assert_eq!((answered(None), answered(Some(400))), (2, 1));
+    assert_eq!(answered(Some(200)), 0);
+    assert!(answered(None) >= 2 && answered(Some(400)) >= 1, "{requests:?}");
+    folder.configure(&meter::config(&sim.url(), STDIN))?;
     let again = folder.json(&["meter", "stop", "--meter", "m", "--force", "--json"])?;
     assert_eq!(again["success"], true);
     // The meter ran as session 1, was started as 2, and nothing took a number in between.
@@ -53,6 +57,18 @@ fn every_way_to_lose_an_answer_leaves_one_run() -> Result {
         let track = |index: usize| requests[index]["headers"]["zuora-track-id"].clone();
         assert_eq!(track(0), track(1), "{fault}");
     }
+    Ok(())
+}
+
+#[test]
+fn a_stop_whose_answer_is_lost_is_no_failure() -> Result {
+    let (folder, sim) = scene(&[], "30s")?;
+    folder.json(&RUN)?;
+    sim.replace_faults(&["reset-afterx1@api/stop"])?;
+    let output = folder.command(&["meter", "stop", "--meter", "m"])?;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let printed = String::from_utf8(output.stdout)?;
+    assert_eq!(printed, "meter 97 version 0.0.1: it stops, or stands already\n");
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use super::super::failure::Failure;
 use super::super::output::print;
 use super::{MeterArguments, print_body, status};
-use crate::control::run::stop;
+use crate::control::run::{Stop, stop};
 use crate::units::Period;
 
 /// The arguments of `meterd meter stop`.
@@ -29,11 +29,13 @@ pub struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let (connected, meter) = arguments.meter.connect()?;
     let stopped = stop(&connected.client, &meter, arguments.force);
-    let said = connected.runtime.block_on(stopped)?;
-    if arguments.json {
-        return print_body(&said.body);
-    }
-    print(&format!("meter {} version {}: the stop was accepted", meter.id, meter.version))?;
+    let text = match connected.runtime.block_on(stopped)? {
+        Stop::Accepted(said) if arguments.json => return print_body(&said.body),
+        Stop::Before if arguments.json => return print(r#"{"success":true}"#),
+        Stop::Accepted(_) => "the stop was accepted",
+        Stop::Before => "it stops, or stands already",
+    };
+    print(&format!("meter {} version {}: {text}", meter.id, meter.version))?;
     if arguments.wait {
         status::follow_to_end(&connected, &meter, arguments.interval, print)?;
     }
