@@ -129,6 +129,10 @@ impl Chunk {
     /// Of what is in the file: a source may have given the last line its end.
     pub fn tail_at(&self, end: u64) -> BytesHash {
         let bytes = match &self.content {
+            // It only moves the cursor.
+            Content::Lines(lines) if lines.is_empty() => {
+                return self.file.as_ref().map(|file| file.tail).unwrap_or_default();
+            }
             Content::Lines(lines) => {
                 let length = usize::try_from(end - self.first).unwrap_or(usize::MAX);
                 lines.get(..length).unwrap_or(lines)

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use sha2::{Digest, Sha256};
 
+use crate::clock::Timestamp;
+
 /// How many of the first bytes of a file are hashed to know it again.
 pub const PREFIX_BYTES_MAX: usize = 1024;
 
@@ -86,6 +88,12 @@ pub struct FileMark {
     pub path: PathBuf,
     /// Its first bytes, at most [`PREFIX_BYTES_MAX`], all of them before the end of the chunk.
     pub prefix: BytesHash,
+    /// The bytes just before the end of the chunk, at most [`TAIL_BYTES_MAX`].
+    pub tail: BytesHash,
+    /// When it was last written to, as far as was seen.
+    pub written_at: Timestamp,
+    /// Of a compressed file: its size when it was read to its end, 0 before. None: it is plain.
+    pub packed_bytes: Option<u64>,
 }
 
 /// How far a file has been read *and committed*.

@@ -12,10 +12,14 @@
 //! * `discover`: what the patterns mean; `watch`: the kernel's word on changes
 //! * `followed`: one file and its turn; `follower`: all of them; `copy`: rotation by copying
 //! * `missed`: files that were rotated away before they were seen
+//! * `content`: what is in an open file; `archive`: in a compressed one; `follower/archives`: whose
+//!   content that is
 //!
 //! Memory is one buffer of 256 KiB and some 500 bytes for each file known.
 
+mod archive;
 pub(in crate::source) mod bytes;
+pub(in crate::source) mod content;
 mod copy;
 mod discover;
 mod followed;
@@ -25,8 +29,8 @@ mod missed;
 pub(in crate::source) mod place;
 mod watch;
 
-pub(in crate::source) use followed::{label_of, learn_header, open, stream_of};
-pub(in crate::source) use follower::GZIP_MAGIC;
+pub(in crate::source) use archive::End;
+pub(in crate::source) use followed::{label_of, learn_header, stream_of};
 
 use std::io;
 use std::time::Duration;
@@ -97,6 +101,8 @@ struct Pace {
     rescan: Duration,
     /// How long a new file that may be a copy waits for the truncation of the other.
     hold: Duration,
+    /// How long an archive must not have grown before it is looked into.
+    settle: Duration,
     /// How long a file that was rotated away or deleted is still looked at after its last change:
     /// a writer may keep it open for a while.
     quiet: Duration,
@@ -106,6 +112,7 @@ const PACE: Pace = Pace {
     round: Duration::from_millis(20),
     rescan: Duration::from_secs(5),
     hold: Duration::from_secs(10),
+    settle: Duration::from_secs(1),
     quiet: Duration::from_secs(60),
 };
 

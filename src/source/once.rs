@@ -2,11 +2,9 @@
 //!
 //! A file is known again as when it is followed, so a run that was killed continues where it
 //! had come to when it is given the same files. Of a compressed file the offsets count
-//! uncompressed bytes: it is decompressed from its start and what was read is skipped. The
-//! last line of a file needs no end.
+//! uncompressed bytes. The last line of a file needs no end.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,18 +13,16 @@ use crate::chunk::{Chunk, Stream};
 use crate::intake::Closed;
 use crate::position::{Cursor, FileMark};
 use crate::source::Context;
-use crate::source::file::bytes::read_at;
+use crate::source::file::content::{FileContent, open};
 use crate::source::file::identity::{Key, identity_of};
 use crate::source::file::place::{Piece, Place, Step};
-use crate::source::file::{GZIP_MAGIC, learn_header, open, stream_of};
+use crate::source::file::{End, learn_header, stream_of};
 use crate::source::ready::Ready;
-
-mod gzip;
 
 /// The files to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// Their paths. A file that begins as gzip files do is decompressed.
+    /// Their paths. Those that begin as compressed files do are decompressed.
     pub inputs: Vec<PathBuf>,
     /// The longest line, in bytes without its end.
     pub line_bytes_max: usize,
@@ -63,7 +59,7 @@ pub enum Error {
         /// Which input.
         path: PathBuf,
     },
-    /// The system could not read it, or it is not the gzip file that it seems to be.
+    /// The system could not read it, or it is not the compressed file that it seems to be.
     #[error("cannot read {path:?} to its end")]
     Read {
         /// Which input.
@@ -143,14 +139,15 @@ impl Run<'_> {
         if !metadata.is_file() {
             return Err(Error::NotAFile { path });
         }
+        let file = match FileContent::of(file) {
+            Ok(file) => file,
+            Err(source) => return Err(Error::Read { path, source }),
+        };
         let identity = identity_of(&metadata);
         let known = self.places.remove(&identity.into());
         let mut place = known.unwrap_or_else(|| Place::new(identity));
-        let outcome = match read_at(&file, 0, GZIP_MAGIC.len()) {
-            Ok(start) if start == GZIP_MAGIC => self.decompress(&path, &file, &mut place),
-            Ok(_) => self.read_plain(&path, &file, metadata.len(), &mut place),
-            Err(error) => Err(error.into()),
-        };
+        place.packed_bytes = file.is_packed().then_some(0);
+        let outcome = self.read_to_end(&path, &file, metadata.len(), &mut place);
         self.places.insert(identity.into(), place);
         outcome.map_err(|failure| match failure {
             Failure::Read(source) => Error::Read { path, source },
@@ -159,14 +156,15 @@ impl Run<'_> {
         })
     }
 
-    fn read_plain(
+    fn read_to_end(
         &mut self,
         path: &Path,
-        file: &File,
+        file: &FileContent,
         len: u64,
         place: &mut Place,
     ) -> Result<(), Failure> {
-        if len < place.offset || !place.is_in(file)? {
+        let is_short = !file.is_packed() && len < place.offset;
+        if is_short || !self.is_in(file, place)? {
             *place = place.next_generation();
         }
         let mut is_last = false;
@@ -186,9 +184,29 @@ impl Run<'_> {
                     self.send(stream, place.mark(path.to_owned()), piece)?;
                 }
                 Step::Discarding => is_last = false,
-                Step::Waiting if is_last => return Ok(()),
-                Step::Waiting => is_last = true,
+                Step::Waiting => match file.end() {
+                    Some(End::Broken { offset, reason }) => {
+                        let message = format!("{reason}, behind {offset} bytes of its content");
+                        return Err(io::Error::new(io::ErrorKind::InvalidData, message).into());
+                    }
+                    _ if is_last => return Ok(()),
+                    _ => is_last = true,
+                },
                 Step::Changed => return Err(Failure::Changed),
+            }
+        }
+    }
+
+    /// Whether `place` is in the file; looks for it for as long as that takes.
+    fn is_in(&self, file: &FileContent, place: &mut Place) -> Result<bool, Failure> {
+        loop {
+            match place.is_in(file) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if self.context.stop.is_draining() {
+                        return Err(Failure::Closed);
+                    }
+                }
+                is_in => return Ok(is_in?),
             }
         }
     }

@@ -1,5 +1,5 @@
-//! What standard input, TCP connections and compressed files have in common: bytes that come
-//! in order, once, become numbered lines.
+//! What standard input and TCP connections have in common: bytes that come in order, once, become
+//! numbered lines.
 //!
 //! Between two reads only the start of an unfinished line is kept, in a buffer of its size.
 

@@ -21,8 +21,9 @@ pub(super) fn upsert(
 ) -> rusqlite::Result<()> {
     let query = "INSERT OR REPLACE INTO cursors (source, inode, born_nanos, device, generation, \
                  path, prefix_bytes, prefix_hash, origin, offset, tail_bytes, tail_hash, \
-                 updated_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
-    let FileMark { identity, generation, path, prefix } = &cursor.file;
+                 updated_at, written_at, packed_bytes) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, \
+                 ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
+    let FileMark { identity, generation, path, prefix, .. } = &cursor.file;
     transaction.prepare_cached(query)?.execute(params![
         source,
         identity.inode.cast_signed(),
@@ -37,6 +38,8 @@ pub(super) fn upsert(
         cursor.tail.len,
         cursor.tail.hash.cast_signed(),
         now.as_millis(),
+        cursor.file.written_at.as_millis(),
+        cursor.file.packed_bytes.map(u64::cast_signed),
     ])?;
     Ok(())
 }
@@ -44,7 +47,8 @@ pub(super) fn upsert(
 /// The cursors of a source, the one moved last first.
 pub(super) fn of_source(connection: &Connection, source: &str) -> rusqlite::Result<Vec<Cursor>> {
     let query = "SELECT inode, born_nanos, device, generation, path, prefix_bytes, prefix_hash, \
-                 origin, offset, tail_bytes, tail_hash FROM cursors WHERE source = ?1 \
+                 origin, offset, tail_bytes, tail_hash, written_at, packed_bytes \
+                 FROM cursors WHERE source = ?1 \
                  ORDER BY updated_at DESC";
     connection.prepare(query)?.query_map([source], read)?.collect()
 }
@@ -58,16 +62,15 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Cursor> {
         device: unsigned(2)?,
     };
     let path: Vec<u8> = row.get(4)?;
+    let tail = BytesHash { len: row.get(9)?, hash: unsigned(10)? };
     let file = FileMark {
         identity,
         generation: row.get(3)?,
         path: PathBuf::from(OsStr::from_bytes(&path)),
         prefix: BytesHash { len: row.get(5)?, hash: unsigned(6)? },
+        tail,
+        written_at: Timestamp::from_millis(row.get(11)?),
+        packed_bytes: row.get::<_, Option<i64>>(12)?.map(i64::cast_unsigned),
     };
-    Ok(Cursor {
-        file,
-        origin: Origin(unsigned(7)?),
-        offset: unsigned(8)?,
-        tail: BytesHash { len: row.get(9)?, hash: unsigned(10)? },
-    })
+    Ok(Cursor { file, origin: Origin(unsigned(7)?), offset: unsigned(8)?, tail })
 }

@@ -13,7 +13,7 @@ use super::Error;
 const APPLICATION_ID: i32 = 0x6d74_7264;
 
 /// The migrations in order. Never change one that was released: add another.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     r"
 CREATE TABLE meta (
     key TEXT PRIMARY KEY,
@@ -155,6 +155,13 @@ CREATE TABLE sources (
     reason TEXT NOT NULL,
     since INTEGER NOT NULL
 ) WITHOUT ROWID;
+",
+    r"
+-- When a file was last written to, as far as was seen: tells archives that came later.
+ALTER TABLE cursors ADD COLUMN written_at INTEGER NOT NULL DEFAULT 0;
+UPDATE cursors SET written_at = updated_at;
+-- Of a compressed file: its size when it was read to its end, 0 before.
+ALTER TABLE cursors ADD COLUMN packed_bytes INTEGER;
 ",
 ];
 

@@ -39,6 +39,9 @@ fn cursor(offset: u64) -> Cursor {
         generation: 2,
         path: PathBuf::from("/var/log/app/usage.jsonl"),
         prefix: BytesHash::of(b"start"),
+        tail: BytesHash::of(b"tail"),
+        written_at: Timestamp::from_millis(5),
+        packed_bytes: Some(3),
     };
     Cursor { file, origin: Origin(u64::MAX), offset, tail: BytesHash::of(b"tail") }
 }

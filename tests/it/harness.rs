@@ -8,6 +8,7 @@ pub(crate) mod events;
 pub(crate) mod fatal;
 pub(crate) mod folder;
 pub(crate) mod log_writer;
+pub(crate) mod logrotate;
 pub(crate) mod meter;
 pub(crate) mod raw_server;
 pub(crate) mod seed;

@@ -19,6 +19,7 @@ mod formats;
 mod harness;
 mod held;
 mod kill;
+mod logrotate;
 mod manual;
 mod meter_endpoints;
 mod meter_run;

@@ -36,7 +36,15 @@ fn group(meter: &Arc<Meter>, lines: &str) -> Group {
     });
     let identity = FileIdentity { device: 1, inode: 2, born_nanos: None };
     let prefix = BytesHash::of(b"");
-    let file = FileMark { identity, generation: 0, path: PathBuf::from("/log"), prefix };
+    let file = FileMark {
+        identity,
+        generation: 0,
+        path: PathBuf::from("/log"),
+        prefix,
+        tail: prefix,
+        written_at: Timestamp::default(),
+        packed_bytes: None,
+    };
     let end = 100 + lines.len() as u64;
     let chunk = Chunk {
         stream,

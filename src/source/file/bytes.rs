@@ -4,10 +4,24 @@ use std::fs::File;
 use std::io;
 
 use memchr::{memchr, memrchr};
+use rustix::buffer::spare_capacity;
 use rustix::io::{pread, retry_on_intr};
 
 use crate::chunk::CHUNK_BYTES;
 use crate::position::{PREFIX_BYTES_MAX, TAIL_BYTES_MAX};
+
+/// Something with bytes at offsets.
+pub(in crate::source) trait ReadAt {
+    /// Appends bytes from `offset` on to `buffer`, as many as it has room for or come at once;
+    /// gives their number, 0 at the end.
+    fn append_at(&self, offset: u64, buffer: &mut Vec<u8>) -> io::Result<usize>;
+}
+
+impl ReadAt for File {
+    fn append_at(&self, offset: u64, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        Ok(retry_on_intr(|| pread(self, spare_capacity(buffer), offset))?)
+    }
+}
 
 /// The last bytes of `bytes`, as many as a cursor's tail has.
 pub(in crate::source) fn last_bytes(bytes: &[u8]) -> &[u8] {
@@ -15,32 +29,25 @@ pub(in crate::source) fn last_bytes(bytes: &[u8]) -> &[u8] {
 }
 
 /// The bytes of `file` just before `end`, as many as a cursor's tail has.
-pub(super) fn read_before(file: &File, end: u64) -> io::Result<Vec<u8>> {
+pub(super) fn read_before(file: &impl ReadAt, end: u64) -> io::Result<Vec<u8>> {
     let start = end.saturating_sub(TAIL_BYTES_MAX as u64);
     read_at(file, start, usize::try_from(end - start).unwrap_or(TAIL_BYTES_MAX))
 }
 
 /// At most `bytes_max` bytes of `file` from `offset` on; fewer only at its end.
 pub(in crate::source) fn read_at(
-    file: &File,
+    file: &impl ReadAt,
     offset: u64,
     bytes_max: usize,
 ) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; bytes_max];
-    let mut filled = 0;
-    while let Some(room) = bytes.get_mut(filled..).filter(|room| !room.is_empty()) {
-        let read = retry_on_intr(|| pread(file, &mut *room, offset + filled as u64))?;
-        if read == 0 {
-            break;
-        }
-        filled += read;
-    }
-    bytes.truncate(filled);
+    let mut bytes = Vec::with_capacity(bytes_max);
+    while bytes.len() < bytes_max && file.append_at(offset + bytes.len() as u64, &mut bytes)? > 0 {}
+    bytes.truncate(bytes_max);
     Ok(bytes)
 }
 
 /// The first line of `file` without its end; none when it is longer than `line_bytes_max`.
-pub(super) fn first_line(file: &File, line_bytes_max: usize) -> io::Result<Option<Vec<u8>>> {
+pub(super) fn first_line(file: &impl ReadAt, line_bytes_max: usize) -> io::Result<Option<Vec<u8>>> {
     // Nearly every header is short.
     for bytes_max in [PREFIX_BYTES_MAX, line_bytes_max.saturating_add(1)] {
         let mut start = read_at(file, 0, bytes_max)?;

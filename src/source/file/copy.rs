@@ -8,7 +8,7 @@
 //!   whose content is the known file's as far as it was read ([`find`]). Reading goes on there
 //!   with the same origin and offsets, so no line is lost and none has a second id.
 //! * A new file that the patterns mean and that so far is a copy of a known one is not read for
-//!   some seconds ([`is_perhaps`]). If the known one is truncated meanwhile, the first half
+//!   some seconds ([`likeness`]). If the known one is truncated meanwhile, the first half
 //!   takes it as the copy; if not, it is a file of its own.
 //!
 //! What remains, and cannot be closed from outside: lines that are written to the log after the
@@ -19,14 +19,15 @@
 //! truncated has been read as a file of its own. The number of bytes that are known to have been
 //! there and cannot be found is logged.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, DirEntry, File};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fs::{self, DirEntry};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::position::{FileIdentity, PREFIX_BYTES_MAX};
-use crate::source::file::bytes::read_at;
-use crate::source::file::followed::{Followed, Standing, open};
+use crate::position::{BytesHash, FileIdentity, PREFIX_BYTES_MAX};
+use crate::source::file::bytes::{ReadAt, end_of_lines, read_at, read_before};
+use crate::source::file::content::FileContent;
+use crate::source::file::followed::{Followed, Standing};
 use crate::source::file::identity::{Key, identity_of};
 use crate::source::file::place::{HEAD_BYTES_MAX, Place};
 
@@ -44,7 +45,7 @@ pub(super) struct Copy {
     /// Where reading goes on in it.
     pub(super) place: Place,
     /// Open for reading.
-    pub(super) file: File,
+    pub(super) file: FileContent,
     /// Its size.
     pub(super) len: u64,
 }
@@ -90,29 +91,49 @@ fn examine(
     let metadata = fs::symlink_metadata(path)?;
     let identity = identity_of(&metadata);
     let is_free = |key: Key| table.get(&key).is_none_or(is_candidate);
-    if metadata.len() < original.place.offset || !is_free(identity.into()) {
+    // Lines may have come, and been read, between the copy and the truncation.
+    let is_short = metadata.len() < original.place.offset;
+    let has_full_prefix = original.place.prefix.len as usize == PREFIX_BYTES_MAX;
+    if (is_short && !has_full_prefix) || !is_free(identity.into()) {
         return Ok(None);
     }
-    let file = open(path)?;
+    let file = FileContent::open(path)?;
     let metadata = file.metadata()?;
     if !metadata.is_file() || Key::from(identity_of(&metadata)) != Key::from(identity) {
         return Ok(None);
     }
+    let FileContent::Plain(content) = &file else { return Ok(None) };
     let mut place = original.place.in_copy(identity);
-    let holds = place.is_in(&file)?;
+    if is_short {
+        place.offset = end_of_lines(content)?;
+        place.tail = BytesHash::of(&read_before(content, place.offset)?);
+    }
+    let holds = place.offset > 0 && place.is_in(&file)?;
     let copy = Copy { path: path.to_owned(), place, file, len: metadata.len() };
     Ok(holds.then_some(copy))
 }
 
+/// How a new file looks beside those that are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Likeness {
+    /// It is none of them.
+    None,
+    /// It may be a copy of one, finished or under way.
+    Perhaps,
+    /// So far it is a copy of one, and too long to be one by chance.
+    Copy,
+}
+
 /// Whether the new file `candidate`, whose size is `len`, may be a copy of a known one, finished
-/// or under way. Of known files that begin otherwise and have not changed since, only the size
-/// and the time are looked at.
-pub(super) fn is_perhaps(
-    candidate: &File,
+/// or under way. Known files that begin otherwise are looked at only if they are among
+/// `unsettled`.
+pub(super) fn likeness(
+    candidate: &FileContent,
     identity: FileIdentity,
     len: u64,
     table: &BTreeMap<Key, Followed>,
-) -> io::Result<bool> {
+    unsettled: &HashSet<Key>,
+) -> io::Result<Likeness> {
     let head = read_at(candidate, 0, HEAD_BYTES_MAX)?;
     let new = New { file: candidate, head, len };
     let age = |identity: FileIdentity| (identity.born_nanos, identity.inode);
@@ -121,49 +142,77 @@ pub(super) fn is_perhaps(
         let is_earlier = !is_candidate(known) || age(known.place.identity) < age(identity);
         known.is_followed() && is_earlier && known.key() != Key::from(identity)
     });
+    let mut likeness = Likeness::None;
     for known in known {
-        if is_perhaps_of(&new, known)? {
-            return Ok(true);
+        if likeness < Likeness::Copy
+            && (begins_alike(&new, known) || unsettled.contains(&known.key()))
+        {
+            likeness = likeness.max(likeness_to(&new, known)?);
         }
     }
-    Ok(false)
+    Ok(likeness)
+}
+
+/// Whether the content of `known` may be another than when it was read: what it begins with says
+/// nothing, then. Of new files nothing was read.
+pub(super) fn is_unsettled(known: &Followed) -> bool {
+    match known.metadata() {
+        Ok(Some(metadata)) => {
+            let is_read = !known.place.head.is_empty() && known.is_as_seen(&metadata);
+            metadata.len() > 0 && !is_read
+        }
+        // Not there under its name: it may have been truncated and then renamed.
+        _ => true,
+    }
+}
+
+fn begins_alike(new: &New<'_>, known: &Followed) -> bool {
+    let both = known.place.head.len().min(new.head.len());
+    both > 0 && known.place.head.get(..both) == new.head.get(..both)
 }
 
 struct New<'a> {
-    file: &'a File,
+    file: &'a FileContent,
     head: Vec<u8>,
     len: u64,
 }
 
 /// What `known` holds now counts as well as what was read of it: it may have been truncated and
 /// written to since, and the new file be a copy of that.
-fn is_perhaps_of(new: &New<'_>, known: &Followed) -> io::Result<bool> {
-    let both = known.place.head.len().min(new.head.len());
-    let begins_alike = both > 0 && known.place.head.get(..both) == new.head.get(..both);
-    // Not there under its name: it may have been truncated and then renamed. It is looked for,
-    // and known no longer when it is not found.
-    let Ok(Some(metadata)) = known.metadata() else { return Ok(true) };
-    if !begins_alike && (metadata.len() == 0 || known.is_as_seen(&metadata)) {
-        return Ok(false);
+fn likeness_to(new: &New<'_>, known: &Followed) -> io::Result<Likeness> {
+    // It is looked for, and known no longer when it is not found.
+    let Ok(Some(_)) = known.metadata() else { return Ok(Likeness::Perhaps) };
+    if known.is_packed() {
+        let holds = known.place.in_copy(known.place.identity).is_in(new.file)?;
+        return Ok(if holds { likeness_of(new) } else { Likeness::None });
     }
     let reopened;
     let original = if let Some(file) = &known.file {
         file
     } else {
-        let Ok(file) = open(&known.path) else { return Ok(true) };
+        let Ok(file) = FileContent::open(&known.path) else { return Ok(Likeness::Perhaps) };
         if Key::from(identity_of(&file.metadata()?)) != known.key() {
-            return Ok(true);
+            return Ok(Likeness::Perhaps);
         }
         reopened = file;
         &reopened
     };
     // In this order: a difference counts only if the known file is whole after it was found.
     // One that is not was truncated, and its own turn decides whose copy this is.
-    Ok(is_start_of(new.file, new.len, original)? || (begins_alike && !is_whole(known, original)?))
+    if is_start_of(new.file, new.len, original)? {
+        return Ok(likeness_of(new));
+    }
+    let is_perhaps = begins_alike(new, known) && !is_whole(known, original)?;
+    Ok(if is_perhaps { Likeness::Perhaps } else { Likeness::None })
+}
+
+/// Of a new file that is a copy so far.
+fn likeness_of(new: &New<'_>) -> Likeness {
+    if new.len >= PREFIX_BYTES_MAX as u64 { Likeness::Copy } else { Likeness::Perhaps }
 }
 
 /// Whether the first and the last bytes of `candidate` are in `original` at the same offsets.
-fn is_start_of(candidate: &File, len: u64, original: &File) -> io::Result<bool> {
+fn is_start_of(candidate: &impl ReadAt, len: u64, original: &impl ReadAt) -> io::Result<bool> {
     let end_at = len.saturating_sub(END_BYTES_MAX as u64);
     for (offset, bytes_max) in [(0, PREFIX_BYTES_MAX), (end_at, END_BYTES_MAX)] {
         let rest = usize::try_from(len - offset).unwrap_or(usize::MAX);
@@ -175,7 +224,7 @@ fn is_start_of(candidate: &File, len: u64, original: &File) -> io::Result<bool> 
     Ok(true)
 }
 
-fn is_whole(known: &Followed, file: &File) -> io::Result<bool> {
+fn is_whole(known: &Followed, file: &FileContent) -> io::Result<bool> {
     Ok(file.metadata()?.len() >= known.place.offset && known.place.clone().is_in(file)?)
 }
 

@@ -1,23 +1,28 @@
 //! One file that is followed: where it is, how it is looked at, and its turn to be read.
 
 use std::ffi::OsStr;
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, Metadata};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
-use rustix::fs::OFlags;
-
 use crate::chunk::{Buffer, Chunk, Content, Stream};
+use crate::clock::Timestamp;
 use crate::intake::Closed;
 use crate::position::Numbering;
 use crate::source::Context;
-use crate::source::file::bytes::first_line;
+use crate::source::file::bytes::{ReadAt, first_line};
+use crate::source::file::content::FileContent;
 use crate::source::file::identity::{Key, identity_of};
 use crate::source::file::place::{Piece, Place, Step};
 use crate::source::ready::Ready;
+
+mod packed;
+
+use packed::Broken;
+pub(super) use packed::Compared;
 
 /// How many reads of 256 KiB one file has before it is another's turn.
 const READS_PER_TURN: u32 = 4;
@@ -38,7 +43,7 @@ pub(super) enum Standing {
     Matched,
     /// No pattern means it any more: it is read to its end.
     RotatedAway,
-    /// Compressed: never read.
+    /// Compressed, and of a time before the source: never read.
     Refused,
     /// Not looked at any more, but known, should it come back.
     LetGo,
@@ -64,7 +69,7 @@ pub(super) struct Followed {
     pub(super) path: PathBuf,
     pub(super) standing: Standing,
     /// None while few files may be open, or nothing was read yet.
-    pub(super) file: Option<File>,
+    pub(super) file: Option<FileContent>,
     /// Its size when it was last looked at.
     pub(super) len: u64,
     /// Its size when it was last seen to hold what was read of it.
@@ -75,6 +80,16 @@ pub(super) struct Followed {
     pub(super) has_more: bool,
     /// When it was last seen to change.
     pub(super) active: Instant,
+    /// Since when what was read of it is not in it any more, and perhaps in an archive.
+    pub(super) displaced_at: Option<Instant>,
+    /// Since when it is gone with bytes that were not read.
+    pub(super) vanished_at: Option<Instant>,
+    /// Of an archive: which file it was made of, while that is still read.
+    pub(super) made_of: Option<Key>,
+    /// Of an archive: what comparing it has come to.
+    pub(super) compared: Compared,
+    /// Since when, and where, an archive is broken; that was told once it has stayed so.
+    broken: Option<Broken>,
     /// Size and time of the last content that was read as far as possible.
     seen: Option<(u64, SystemTime)>,
     stream: Option<Arc<Stream>>,
@@ -94,6 +109,11 @@ impl Followed {
             is_linked: true,
             has_more: false,
             active: Instant::now(),
+            displaced_at: None,
+            vanished_at: None,
+            made_of: None,
+            compared: Compared::default(),
+            broken: None,
             seen: None,
             stream: None,
             trouble: None,
@@ -115,9 +135,17 @@ impl Followed {
         label_of(&self.path)
     }
 
-    /// Bytes that were seen and not read.
+    /// Bytes that were seen and not read; of an archive that was not read to its end, all.
     pub(super) fn unread_bytes(&self) -> u64 {
-        self.len.saturating_sub(self.place.offset)
+        match self.place.packed_bytes {
+            Some(bytes) => self.len.saturating_sub(bytes),
+            None => self.len.saturating_sub(self.place.offset),
+        }
+    }
+
+    /// Whether it is compressed.
+    pub(super) fn is_packed(&self) -> bool {
+        self.place.packed_bytes.is_some()
     }
 
     /// Whether everything in it was read, a line without an end excepted.
@@ -153,7 +181,11 @@ impl Followed {
     /// Moves behind what is in the file now.
     pub(super) fn skip_to_end(&mut self, context: &Context) -> io::Result<()> {
         let skipped = self.open().and_then(|is_there| match &self.file {
-            Some(file) if is_there => self.place.skip_to_end(file, context),
+            Some(FileContent::Plain(file)) if is_there => self.place.skip_to_end(file, context),
+            Some(FileContent::Packed(archive)) if is_there => {
+                self.place.packed_bytes = Some(archive.file().metadata()?.len());
+                Ok(())
+            }
             _ => Err(io::ErrorKind::NotFound.into()),
         });
         skipped.inspect_err(|error| self.complain(error))
@@ -162,7 +194,7 @@ impl Followed {
     /// Goes on with `place`; what was known of the content before is forgotten.
     pub(super) fn begin(&mut self, place: Place) {
         (self.place, self.seen, self.stream, self.content_len) = (place, None, None, 0);
-        self.has_more = true;
+        (self.has_more, self.displaced_at) = (true, None);
     }
 
     /// Reads some of what is there. A failure is logged once and ends the turn.
@@ -175,6 +207,10 @@ impl Followed {
             Ok(turn) => {
                 self.trouble = None;
                 turn
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.has_more = true;
+                Ok(Turn::More)
             }
             Err(error) => {
                 self.complain(&error);
@@ -199,10 +235,16 @@ impl Followed {
         line_bytes_max: usize,
     ) -> io::Result<Result<Turn, Closed>> {
         let Some(metadata) = self.look()? else { return Ok(Ok(Turn::Missing)) };
-        if metadata.len() < self.place.position() {
+        let modified = metadata.modified()?;
+        if let Some(ended_at) = self.place.packed_bytes {
+            if ended_at == metadata.len() {
+                self.seen = Some((metadata.len(), modified));
+                (self.has_more, self.file) = (false, None);
+                return Ok(Ok(Turn::Done));
+            }
+        } else if metadata.len() < self.place.position() {
             return Ok(Ok(Turn::Changed));
         }
-        let modified = metadata.modified()?;
         if self.is_as_seen(&metadata) && !self.has_more {
             return Ok(Ok(Turn::Done));
         }
@@ -224,6 +266,9 @@ impl Followed {
                 }
                 Step::Discarding => self.active = Instant::now(),
                 Step::Changed => return Ok(Ok(Turn::Changed)),
+                Step::Waiting if self.is_packed() => {
+                    return self.end_archive(&metadata, context, line_bytes_max);
+                }
                 Step::Waiting => {
                     let is_settled = modified.elapsed().is_ok_and(|age| age > SETTLED_AFTER);
                     self.seen = is_settled.then_some((metadata.len(), modified));
@@ -255,6 +300,7 @@ impl Followed {
                 (self.len, self.active) = (metadata.len(), Instant::now());
             }
             self.is_linked = metadata.nlink() > 0;
+            self.place.written_at = written_at(metadata);
         }
         Ok(metadata)
     }
@@ -281,7 +327,7 @@ impl Followed {
     /// Opens the file where it is closed; false when its path names another or nothing.
     pub(super) fn open(&mut self) -> io::Result<bool> {
         if self.file.is_none() {
-            let file = match open(&self.path) {
+            let file = match FileContent::open(&self.path) {
                 Ok(file) => file,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
                 Err(error) => return Err(error),
@@ -289,6 +335,8 @@ impl Followed {
             if Key::from(identity_of(&file.metadata()?)) != self.key() {
                 return Ok(false);
             }
+            let known = self.place.packed_bytes;
+            self.place.packed_bytes = file.is_packed().then(|| known.unwrap_or(0));
             self.file = Some(file);
         }
         Ok(true)
@@ -326,6 +374,12 @@ impl Followed {
     }
 }
 
+/// When a file was last written to.
+pub(super) fn written_at(metadata: &Metadata) -> Timestamp {
+    let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+    Timestamp::default().after(modified.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
+}
+
 /// The stream of the lines at `place` of the file at `path`.
 pub(in crate::source) fn stream_of(place: &Place, path: &Path, context: &Context) -> Arc<Stream> {
     Arc::new(Stream {
@@ -341,7 +395,7 @@ pub(in crate::source) fn stream_of(place: &Place, path: &Path, context: &Context
 /// Reads the header of `stream` from its file, if it has one that is not known yet.
 pub(in crate::source) fn learn_header(
     stream: &Stream,
-    file: &File,
+    file: &impl ReadAt,
     line_bytes_max: usize,
 ) -> io::Result<()> {
     if stream.has_header()
@@ -369,10 +423,4 @@ pub(in crate::source) fn label_of(path: &Path) -> String {
     } else {
         path.into_owned()
     }
-}
-
-/// Opens a file for reading; does not wait should there be a pipe of that name.
-pub(in crate::source) fn open(path: &Path) -> io::Result<File> {
-    let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
-    OpenOptions::new().read(true).custom_flags(flags).open(path)
 }

@@ -3,6 +3,7 @@
 //! One round gives every file that may have changed a turn, known files before new ones: a
 //! known file that was truncated takes its copy before the copy could pass for a new file.
 
+mod archives;
 mod rescan;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -12,9 +13,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::intake::Closed;
-use crate::position::Cursor;
+use crate::position::{Cursor, Origin};
 use crate::source::Context;
-use crate::source::file::bytes::read_at;
+use crate::source::file::copy::Likeness;
 use crate::source::file::discover::Patterns;
 use crate::source::file::followed::{Followed, Standing, Turn};
 use crate::source::file::identity::Key;
@@ -24,9 +25,6 @@ use crate::source::file::{Error, Pace, Settings, copy, label_of};
 
 /// A search for files may take this part of the time, however often files come and go.
 const RESCAN_SHARE: u32 = 20;
-
-/// What every gzip file begins with, and no line of text.
-pub(in crate::source) const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 pub(super) struct Follower<'a> {
     settings: &'a Settings,
@@ -41,6 +39,10 @@ pub(super) struct Follower<'a> {
     from_end: BTreeSet<Key>,
     /// A file was not where it was thought to be.
     is_astray: bool,
+    /// When files were last searched for.
+    scanned_at: Instant,
+    /// Known files that may hold something else than was read of them.
+    unsettled: HashSet<Key>,
 }
 
 impl<'a> Follower<'a> {
@@ -61,7 +63,6 @@ impl<'a> Follower<'a> {
         });
         let table = followed.map(|file| (file.key(), file)).collect();
         let from_end = BTreeSet::new();
-        let is_astray = false;
         Ok(Self {
             settings,
             context,
@@ -71,7 +72,9 @@ impl<'a> Follower<'a> {
             table,
             is_first_scan,
             from_end,
-            is_astray,
+            is_astray: false,
+            scanned_at: Instant::now(),
+            unsettled: HashSet::new(),
         })
     }
 
@@ -131,6 +134,7 @@ impl<'a> Follower<'a> {
             if everything || file.has_more || file.name().is_some_and(|name| touched.contains(name))
             {
                 match file.standing {
+                    _ if file.is_packed() => {}
                     Standing::Candidate { .. } => candidates.push(*key),
                     _ => known.push(*key),
                 }
@@ -142,15 +146,24 @@ impl<'a> Follower<'a> {
             }
             self.turn(key)?;
         }
+        if !candidates.is_empty() {
+            let known = self.table.values().filter(|file| file.is_followed());
+            self.unsettled =
+                known.filter(|file| copy::is_unsettled(file)).map(Followed::key).collect();
+        }
         // The older first: of a file and its copy, it is the file.
         candidates
             .sort_by_key(|key| self.table.get(key).map(|file| file.place.identity.born_nanos));
         for key in candidates {
             if self.is_released(key, everything) {
                 self.turn(key)?;
+                // It was read just now: its first bytes are known.
+                self.unsettled.remove(&key);
             }
             self.close_idle();
         }
+        self.turn_archive(everything)?;
+        self.release_displaced();
         if everything {
             self.let_go();
         }
@@ -189,6 +202,8 @@ impl<'a> Follower<'a> {
             // nothing of the old content any more, and only the copy's own can find the rest.
             followed.send_mark(self.context)?;
             self.insert(followed);
+        } else if self.may_be_in_an_archive(key) {
+            return Ok(());
         } else if unread > 0 {
             tracing::error!(%path, offset, bytes_lost = unread, "truncated before it was read to its end");
         } else {
@@ -200,6 +215,28 @@ impl<'a> Follower<'a> {
         Ok(())
     }
 
+    /// Whether what was read of a file that holds something else now may still be found in an
+    /// archive: not before files were searched for, and while it is not known what one holds.
+    fn may_be_in_an_archive(&mut self, key: Key) -> bool {
+        let has_unknown = self.has_unknown_archives();
+        let Some(file) = self.table.get_mut(&key) else { return false };
+        let displaced_at = *file.displaced_at.get_or_insert_with(Instant::now);
+        (file.has_more, self.is_astray) = (false, true);
+        file.place.offset > 0 && (has_unknown || self.scanned_at <= displaced_at)
+    }
+
+    /// Gives files a turn whose content is in no archive, or was found in one.
+    fn release_displaced(&mut self) {
+        let is_released =
+            |file: &Followed| file.displaced_at.is_some_and(|at| self.scanned_at > at);
+        if self.table.values().any(is_released) && !self.has_unknown_archives() {
+            let scanned_at = self.scanned_at;
+            for file in self.table.values_mut() {
+                file.has_more |= file.displaced_at.is_some_and(|at| scanned_at > at);
+            }
+        }
+    }
+
     fn standing_of(&self, path: &Path) -> Standing {
         if self.patterns.matches(path) { Standing::Matched } else { Standing::RotatedAway }
     }
@@ -209,14 +246,14 @@ impl<'a> Follower<'a> {
     fn is_released(&mut self, key: Key, known_are_fresh: bool) -> bool {
         let hold = self.pace.hold;
         match self.examine(key) {
-            Ok(Some(Standing::Candidate { since })) => {
-                let released = known_are_fresh && since.elapsed() >= hold;
+            Ok(Some((Standing::Candidate { since }, is_copy))) => {
+                let released = known_are_fresh && since.elapsed() >= hold && !is_copy;
                 let standing =
                     if released { Standing::Matched } else { Standing::Candidate { since } };
                 self.set_standing(key, standing);
                 released
             }
-            Ok(Some(standing)) => {
+            Ok(Some((standing, _))) => {
                 self.set_standing(key, standing);
                 standing == Standing::Matched
             }
@@ -239,8 +276,9 @@ impl<'a> Follower<'a> {
         }
     }
 
-    /// What a new file turns out to be; none when it is not where it was found.
-    fn examine(&mut self, key: Key) -> io::Result<Option<Standing>> {
+    /// What a new file turns out to be, and whether so far it is a copy without a doubt; none
+    /// when it is not where it was found.
+    fn examine(&mut self, key: Key) -> io::Result<Option<(Standing, bool)>> {
         let Some(file) = self.table.get_mut(&key) else { return Ok(None) };
         let before = file.len;
         if file.look()?.is_none() {
@@ -248,7 +286,7 @@ impl<'a> Follower<'a> {
         }
         let (identity, len) = (file.place.identity, file.len);
         if len == 0 {
-            return Ok(Some(Standing::Candidate { since: Instant::now() }));
+            return Ok(Some((Standing::Candidate { since: Instant::now() }, false)));
         }
         if !file.open()? {
             return Ok(None);
@@ -259,27 +297,58 @@ impl<'a> Follower<'a> {
         }
         let Some(file) = self.table.get(&key) else { return Ok(None) };
         let Some(content) = &file.file else { return Ok(None) };
-        if read_at(content, 0, GZIP_MAGIC.len())? == GZIP_MAGIC {
-            tracing::warn!(path = %file.label(), "a compressed file is not followed");
-            return Ok(Some(Standing::Refused));
+        if content.is_packed() {
+            // Its turn is among the archives.
+            return Ok(Some((Standing::Candidate { since }, true)));
         }
-        let is_perhaps = copy::is_perhaps(content, identity, len, &self.table)?;
-        Ok(Some(if is_perhaps { Standing::Candidate { since } } else { Standing::Matched }))
+        let likeness = copy::likeness(content, identity, len, &self.table, &self.unsettled)?;
+        Ok(Some(match likeness {
+            Likeness::None => (Standing::Matched, false),
+            Likeness::Perhaps => (Standing::Candidate { since }, false),
+            Likeness::Copy => (Standing::Candidate { since }, true),
+        }))
     }
 
     /// Ends with files that were rotated away or deleted and have been quiet for long enough.
     fn let_go(&mut self) {
         let quiet = self.pace.quiet;
-        self.table.retain(|_, file| {
+        for file in self.table.values_mut() {
             let is_leaving = file.standing == Standing::RotatedAway || !file.is_linked;
             let is_done = file.is_read() || file.len == 0;
             if is_leaving && file.is_followed() && is_done && file.active.elapsed() >= quiet {
-                report_vanished(file);
                 (file.standing, file.file) = (Standing::LetGo, None);
-                return file.is_linked;
+                file.vanished_at = (!file.is_linked).then(Instant::now);
             }
-            true
+        }
+        self.report_vanished();
+        // What was read of a file tells its archive, should that come.
+        self.table.retain(|_, file| {
+            file.standing != Standing::LetGo || file.is_linked || file.place.offset > 0
         });
+    }
+
+    /// Tells of files that are gone with bytes that were not read, once no archive can have them.
+    fn report_vanished(&mut self) {
+        let waits = self.pace.hold + self.pace.settle;
+        let is_due = |file: &Followed| file.vanished_at.is_some_and(|at| at.elapsed() >= waits);
+        if !self.table.values().any(is_due) || self.has_unknown_archives() {
+            return;
+        }
+        let read_on: HashSet<Origin> = self
+            .table
+            .values()
+            .filter(|file| file.vanished_at.is_none())
+            .filter_map(|file| file.place.origin)
+            .collect();
+        for file in self.table.values_mut().filter(|file| is_due(file)) {
+            file.vanished_at = None;
+            let bytes_unread = file.unread_bytes();
+            let is_elsewhere = file.place.origin.is_some_and(|origin| read_on.contains(&origin));
+            if bytes_unread > 0 && !is_elsewhere {
+                let (path, is_partial) = (file.label(), file.is_read());
+                tracing::error!(%path, bytes_unread, is_partial, "a file has gone with bytes that were not read");
+            }
+        }
     }
 
     /// Closes files while more are open than may be: first those that are read, the longest
@@ -308,14 +377,6 @@ impl<'a> Follower<'a> {
             }
         }
         Ok(())
-    }
-}
-
-fn report_vanished(file: &Followed) {
-    let bytes_unread = file.unread_bytes();
-    let (path, is_linked) = (file.label(), file.is_linked);
-    if bytes_unread > 0 {
-        tracing::error!(%path, is_linked, bytes_unread, "a file has gone with bytes that are no whole line");
     }
 }
 

@@ -12,9 +12,13 @@ use std::path::{Path, PathBuf};
 
 use crate::position::{FileIdentity, PREFIX_BYTES_MAX};
 use crate::source::file::bytes::read_at;
+use crate::source::file::content::open;
 use crate::source::file::discover::{Directories, Patterns};
-use crate::source::file::followed::{Followed, open};
+use crate::source::file::followed::{Followed, written_at};
 use crate::source::file::identity::{Key, identity_of};
+
+/// The endings of compressed files.
+const ENDINGS: [&str; 4] = ["gz", "zst", "zstd", "xz"];
 
 /// A file that was missed.
 #[derive(Debug)]
@@ -27,9 +31,9 @@ pub(super) struct Missed {
 ///
 /// Such a file has that name with a rotation's suffix now. It is younger than some file that is
 /// known under the name, so it came after the source began. It is older than the file that has
-/// the name now, so it did have the name: the copy that is made before a truncation is younger
-/// than the file that keeps the name. And it does not begin as a known file does, as a copy
-/// made by hand would.
+/// the name now, so it did have the name; or it was written to after another rotation of the name
+/// that is known, and so is the copy of what came between that and a further truncation. And it
+/// does not begin as a known file does, as a copy made by hand would.
 pub(super) fn find(
     patterns: &Patterns,
     directories: &Directories,
@@ -61,13 +65,24 @@ fn births(table: &BTreeMap<Key, Followed>) -> BTreeMap<PathBuf, i64> {
     let mut births = BTreeMap::new();
     for file in table.values().filter(|file| file.place.offset > 0) {
         let Some(born) = file.place.identity.born_nanos else { continue };
-        let names = BTreeSet::from([Some(file.path.clone()), base_of(&file.path)]);
-        for name in names.into_iter().flatten() {
+        for name in names_of(&file.path) {
             let oldest = births.entry(name).or_insert(born);
             *oldest = born.min(*oldest);
         }
     }
     births
+}
+
+/// The names that the file at `path` may have had before it was rotated and compressed.
+pub(super) fn names_of(path: &Path) -> BTreeSet<PathBuf> {
+    [Some(path.to_owned()), base_of(path), archived_base_of(path)].into_iter().flatten().collect()
+}
+
+/// The path of an archive without its ending and what a rotation adds; none of other files.
+pub(super) fn archived_base_of(path: &Path) -> Option<PathBuf> {
+    let ending = path.extension()?;
+    let rotated = path.with_extension("");
+    ENDINGS.iter().any(|known| ending == *known).then(|| base_of(&rotated).unwrap_or(rotated))
 }
 
 /// The path without what a rotation adds: `.1`, `-20261121`, `.2026-11-21_06`.
@@ -93,15 +108,26 @@ fn examine(
     if !metadata.is_file() || born <= began || table.contains_key(&identity.into()) {
         return Ok(None);
     }
-    let named_now = match fs::metadata(base) {
-        Ok(metadata) => identity_of(&metadata).born_nanos,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Some(i64::MAX),
+    let named = match open(base) {
+        Ok(file) => Some((identity_of(&file.metadata()?).born_nanos, file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(error),
     };
-    if named_now.is_none_or(|named_now| named_now <= born) {
-        return Ok(None);
-    }
+    let had_the_name = named.as_ref().is_none_or(|(named, _)| named.is_some_and(|at| at > born));
     let head = read_at(&open(path)?, 0, PREFIX_BYTES_MAX)?;
+    if !had_the_name {
+        let written_at = written_at(&metadata);
+        let is_later = table.values().any(|known| {
+            let is_rotated =
+                known.place.offset > 0 && base_of(&known.path).as_deref() == Some(base);
+            is_rotated && known.place.written_at < written_at
+        });
+        // It may be a copy under way.
+        let now = named.map(|(_, file)| read_at(&file, 0, head.len())).transpose()?;
+        if !is_later || now.as_ref() == Some(&head) {
+            return Ok(None);
+        }
+    }
     let is_copy = table.values().any(|known| {
         let prefix = known.place.prefix;
         prefix.len > 0 && prefix.is_start_of(&head)

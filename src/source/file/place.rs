@@ -13,14 +13,13 @@ use std::io;
 use std::path::PathBuf;
 
 use memchr::memrchr;
-use rustix::buffer::spare_capacity;
-use rustix::io::{pread, retry_on_intr};
 
 use crate::chunk::{Buffer, CHUNK_BYTES, Content};
+use crate::clock::Timestamp;
 use crate::dead_letter::Reason;
 use crate::position::{BytesHash, Cursor, FileIdentity, FileMark, Origin};
 use crate::position::{PREFIX_BYTES_MAX, TAIL_BYTES_MAX};
-use crate::source::file::bytes::{end_of_lines, last_bytes, read_at, read_before};
+use crate::source::file::bytes::{ReadAt, end_of_lines, last_bytes, read_at, read_before};
 use crate::source::file::identity::origin_of;
 use crate::source::lines::{Cut, Discarded, cut};
 use crate::source::{Context, right_sized};
@@ -45,6 +44,10 @@ pub(in crate::source) struct Place {
     pub(in crate::source) tail: BytesHash,
     /// Its very first bytes, as far as they were seen; at most [`HEAD_BYTES_MAX`].
     pub(in crate::source) head: Vec<u8>,
+    /// When the file was last written to, as far as was seen.
+    pub(in crate::source) written_at: Timestamp,
+    /// Of a compressed file: its size when it was read to its end, 0 before. None: it is plain.
+    pub(in crate::source) packed_bytes: Option<u64>,
     /// The line at `offset` when it is too long.
     discarded: Option<Discarded>,
 }
@@ -85,6 +88,8 @@ impl From<&Cursor> for Place {
             prefix: or_nothing(cursor.file.prefix),
             tail: or_nothing(cursor.tail),
             head: Vec::new(),
+            written_at: cursor.file.written_at,
+            packed_bytes: cursor.file.packed_bytes,
             discarded: None,
         }
     }
@@ -102,23 +107,38 @@ impl Place {
             prefix: nothing,
             tail: nothing,
             head: Vec::new(),
+            written_at: Timestamp::default(),
+            packed_bytes: None,
             discarded: None,
         }
     }
 
     /// The start of the content that took the place of this one.
     pub(in crate::source) fn next_generation(&self) -> Self {
-        Self { generation: self.generation.saturating_add(1), ..Self::new(self.identity) }
+        Self {
+            generation: self.generation.saturating_add(1),
+            written_at: self.written_at,
+            packed_bytes: self.packed_bytes.map(|_| 0),
+            ..Self::new(self.identity)
+        }
     }
 
     /// The same place of the same content in another file, its copy.
     pub(in crate::source) fn in_copy(&self, identity: FileIdentity) -> Self {
-        Self { identity, discarded: None, ..self.clone() }
+        Self { identity, discarded: None, packed_bytes: None, ..self.clone() }
     }
 
     /// What the file's chunks carry while it is at `path`.
     pub(in crate::source) fn mark(&self, path: PathBuf) -> FileMark {
-        FileMark { identity: self.identity, generation: self.generation, path, prefix: self.prefix }
+        FileMark {
+            identity: self.identity,
+            generation: self.generation,
+            path,
+            prefix: self.prefix,
+            tail: self.tail,
+            written_at: self.written_at,
+            packed_bytes: self.packed_bytes,
+        }
     }
 
     /// The origin of a file of which no line was seen yet.
@@ -132,7 +152,7 @@ impl Place {
     }
 
     /// Whether `file` holds what was read of it, as far as its first and last bytes tell.
-    pub(in crate::source) fn is_in(&mut self, file: &File) -> io::Result<bool> {
+    pub(in crate::source) fn is_in(&mut self, file: &impl ReadAt) -> io::Result<bool> {
         if !self.tail_is_in(file)? {
             return Ok(false);
         }
@@ -143,26 +163,16 @@ impl Place {
         Ok(head.is_some())
     }
 
-    fn tail_is_in(&self, file: &File) -> io::Result<bool> {
-        let len = self.bytes_before();
+    fn tail_is_in(&self, file: &impl ReadAt) -> io::Result<bool> {
+        let len = (self.tail.len as usize).min(usize::try_from(self.offset).unwrap_or(usize::MAX));
         let before = read_at(file, self.offset - len as u64, len)?;
-        Ok(self.tail_is(&before))
-    }
-
-    /// How many bytes just before the offset [`Place::tail_is`] wants to see.
-    pub(in crate::source) fn bytes_before(&self) -> usize {
-        (self.tail.len as usize).min(usize::try_from(self.offset).unwrap_or(usize::MAX))
-    }
-
-    /// Whether `before`, the bytes just before the offset, are what was read there.
-    pub(in crate::source) fn tail_is(&self, before: &[u8]) -> bool {
-        BytesHash::of(before) == self.tail
+        Ok(BytesHash::of(&before) == self.tail)
     }
 
     /// Reads the next lines of `file`.
     pub(in crate::source) fn read(
         &mut self,
-        file: &File,
+        file: &impl ReadAt,
         context: &Context,
         line_bytes_max: usize,
     ) -> io::Result<Step> {
@@ -194,7 +204,7 @@ impl Place {
     /// known to be whole. Its end is the end of the file.
     pub(in crate::source) fn read_last_line(
         &mut self,
-        file: &File,
+        file: &impl ReadAt,
         context: &Context,
         line_bytes_max: usize,
     ) -> io::Result<Step> {
@@ -233,7 +243,7 @@ impl Place {
 
     /// Fills `buffer` with what follows the place and tells whether there was more than it
     /// holds; none when what was read before has changed.
-    fn load(&self, file: &File, buffer: &mut Buffer) -> io::Result<Option<bool>> {
+    fn load(&self, file: &impl ReadAt, buffer: &mut Buffer) -> io::Result<Option<bool>> {
         let overlap = match &self.discarded {
             Some(discarded) => BytesHash::of(discarded.tail()),
             None => self.tail,
@@ -241,7 +251,7 @@ impl Place {
         let known = overlap.len as usize;
         let from = self.position().saturating_sub(known as u64);
         buffer.clear();
-        retry_on_intr(|| pread(file, spare_capacity(buffer), from))?;
+        file.append_at(from, buffer)?;
         if !overlap.is_start_of(buffer) {
             return Ok(None);
         }
@@ -252,7 +262,7 @@ impl Place {
 
     fn take_lines(
         &mut self,
-        file: &File,
+        file: &impl ReadAt,
         context: &Context,
         mut buffer: Buffer,
         bytes: usize,
@@ -267,7 +277,7 @@ impl Place {
         self.take(file, context, whole, bytes as u64, lines, tail)
     }
 
-    fn discard(&mut self, file: &File, context: &Context, bytes: &[u8]) -> io::Result<Step> {
+    fn discard(&mut self, file: &impl ReadAt, context: &Context, bytes: &[u8]) -> io::Result<Step> {
         if bytes.is_empty() {
             return self.wait(file);
         }
@@ -282,7 +292,7 @@ impl Place {
 
     fn take_fault(
         &mut self,
-        file: &File,
+        file: &impl ReadAt,
         context: &Context,
         discarded: Discarded,
     ) -> io::Result<Step> {
@@ -295,7 +305,7 @@ impl Place {
     /// Moves behind `bytes` more bytes, if the file is still what it was after they were read.
     fn take(
         &mut self,
-        file: &File,
+        file: &impl ReadAt,
         context: &Context,
         found: Content,
         bytes: u64,
@@ -320,13 +330,13 @@ impl Place {
         Ok(Step::Piece(Piece { content: found, first, end, lines }))
     }
 
-    fn wait(&self, file: &File) -> io::Result<Step> {
+    fn wait(&self, file: &impl ReadAt) -> io::Result<Step> {
         let same = self.look_at_head(file, self.offset)?.is_some();
         Ok(if same { Step::Waiting } else { Step::Changed })
     }
 
     /// The first bytes of the file, of those before `end`; none when known ones changed.
-    fn look_at_head(&self, file: &File, end: u64) -> io::Result<Option<Vec<u8>>> {
+    fn look_at_head(&self, file: &impl ReadAt, end: u64) -> io::Result<Option<Vec<u8>>> {
         let before_end = usize::try_from(end).unwrap_or(usize::MAX).min(PREFIX_BYTES_MAX);
         // A cursor inside of a chunk has the prefix of the whole chunk.
         let wanted = before_end.max(self.prefix.len as usize);

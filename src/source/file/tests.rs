@@ -2,6 +2,7 @@
 
 mod rig;
 
+mod archives;
 mod follow;
 mod restart;
 mod rotation;

@@ -148,6 +148,12 @@ impl Agent {
         self.wait_success()
     }
 
+    /// SIGTERM; SIGKILL where it came before anybody listened to signals.
+    pub(crate) fn stop_or_kill(&mut self) -> Result {
+        self.signal(Signal::TERM)?;
+        self.wait().map(|_| ())
+    }
+
     /// A size from `/proc/PID/status` in bytes, such as `VmHWM`.
     pub(crate) fn memory(&self, name: &str) -> Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()))?;

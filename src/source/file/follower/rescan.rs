@@ -9,9 +9,9 @@ use crate::position::FileIdentity;
 use crate::source::file::ReadFrom;
 use crate::source::file::discover::{Directories, Found, by_inode};
 use crate::source::file::followed::{Followed, Standing};
-use crate::source::file::follower::{Follower, report_vanished};
+use crate::source::file::follower::Follower;
 use crate::source::file::identity::{Key, identity_of};
-use crate::source::file::missed::{self, Missed};
+use crate::source::file::missed::{self, Missed, archived_base_of};
 use crate::source::file::place::Place;
 
 /// How often directories that are just being made are looked for at once.
@@ -20,6 +20,7 @@ const COVERS_MAX: usize = 10;
 impl Follower<'_> {
     /// Finds the files of the patterns, and those known that have gone elsewhere.
     pub(super) fn rescan(&mut self) -> Result<(), Closed> {
+        self.scanned_at = Instant::now();
         let mut directories = self.cover_directories();
         let mut found: BTreeMap<Key, (FileIdentity, Vec<PathBuf>)> = BTreeMap::new();
         for Found { path, metadata } in self.patterns.scan() {
@@ -48,6 +49,7 @@ impl Follower<'_> {
             }
         }
         self.take_missed(&directories);
+        self.take_archives(&directories);
         Ok(())
     }
 
@@ -121,8 +123,7 @@ impl Follower<'_> {
                 matches!(file.look(), Ok(Some(_)))
             });
             if !is_found {
-                report_vanished(file);
-                file.standing = Standing::LetGo;
+                (file.standing, file.vanished_at) = (Standing::LetGo, Some(Instant::now()));
             }
         }
     }
@@ -130,7 +131,9 @@ impl Follower<'_> {
     /// Takes a file in that was never seen before.
     fn admit(&mut self, identity: FileIdentity, path: PathBuf) -> Result<(), Closed> {
         let since = Instant::now();
-        let place = Place::new(identity);
+        let mut place = Place::new(identity);
+        // Its first bytes tell, once it is open; until then its name.
+        place.packed_bytes = archived_base_of(&path).map(|_| 0);
         let mut file = Followed::new(place, path, Standing::Candidate { since });
         if self.from_end.contains(&file.key()) {
             let skipped = file.skip_to_end(self.context);
@@ -150,11 +153,13 @@ impl Follower<'_> {
     /// Puts a file into the table.
     pub(super) fn insert(&mut self, file: Followed) {
         let identity = file.place.identity;
-        // Earlier files of the same number are gone for good, so the table does not only grow.
+        // Earlier files of the same number are gone for good. One that was read is still to be
+        // known again in its archive.
         let stale: Vec<Key> = self
             .table
             .range(Key::range_of(identity.inode))
             .filter(|(_, old)| old.file.is_none() && old.place.identity.device == identity.device)
+            .filter(|(_, old)| old.place.offset == 0)
             .map(|(key, _)| *key)
             .collect();
         for key in stale {

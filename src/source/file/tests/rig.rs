@@ -26,6 +26,7 @@ pub(super) const QUICK: Pace = Pace {
     round: Duration::from_millis(2),
     rescan: Duration::from_millis(50),
     hold: Duration::from_millis(400),
+    settle: Duration::from_millis(20),
     // Long: a test's writer may be held up between two writes.
     quiet: Duration::from_secs(600),
 };
