@@ -44,13 +44,15 @@ const STAGES: [&str; 6] = ["admin", "source", "pack", "committer", "delivery", "
 const WIRING: [&str; 6] = ["agent", "cli", "config", "demo", "replay", "simulator"];
 
 /// Crates with one home each: nobody else names them.
-const HOMES: [(&str, &[&str]); 10] = [
+const HOMES: [(&str, &[&str]); 12] = [
     ("reqwest", &["tenant/transport.rs"]),
     ("rustls", &["tenant/transport.rs"]),
     ("governor", &["tenant/pace.rs"]),
     ("prometheus_client", &["admin", "telemetry.rs"]),
     ("rusqlite", &["store"]),
     ("flate2", &["body", "body.rs", "source", "simulator", "tenant"]),
+    ("zstd", &["source/file/archive.rs"]),
+    ("lzma_rust2", &["source/file/archive.rs"]),
     ("config", &["config"]),
     ("clap", &["cli"]),
     ("regex", &["mapping.rs", "pack", "config"]),

@@ -25,7 +25,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 /// The arguments of `meterd send`.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Files to deliver, plain or gzipped; `-` or nothing: standard input
+    /// Files to deliver, plain or compressed with gzip, zstd or xz; `-` or nothing: standard input
     files: Vec<PathBuf>,
     /// The meter of the configuration that the events are for
     #[arg(long, value_name = "NAME")]

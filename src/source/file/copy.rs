@@ -58,7 +58,18 @@ pub(super) fn find(original: &Followed, table: &BTreeMap<Key, Followed>) -> Opti
         return None;
     }
     // A rotation that renames older copies meanwhile hides one from a single listing.
-    (0..LISTINGS_MAX).find_map(|_| find_among(&paths_near(original, table), original, table))
+    (0..LISTINGS_MAX)
+        .find_map(|_| find_among(&paths_near(original, table), original, table))
+        .or_else(|| table.values().find_map(|new| examine_open(new, original).ok().flatten()))
+}
+
+/// A new file that is open and has no name any more: it was compressed or deleted meanwhile.
+fn examine_open(new: &Followed, original: &Followed) -> io::Result<Option<Copy>> {
+    let Some(FileContent::Plain(file)) = new.file.as_ref().filter(|_| is_candidate(new)) else {
+        return Ok(None);
+    };
+    let file = FileContent::Plain(file.try_clone()?);
+    holding(new.path.clone(), file, original)
 }
 
 /// The regular files beside `original`, and the new ones that were found elsewhere.
@@ -91,10 +102,8 @@ fn examine(
     let metadata = fs::symlink_metadata(path)?;
     let identity = identity_of(&metadata);
     let is_free = |key: Key| table.get(&key).is_none_or(is_candidate);
-    // Lines may have come, and been read, between the copy and the truncation.
     let is_short = metadata.len() < original.place.offset;
-    let has_full_prefix = original.place.prefix.len as usize == PREFIX_BYTES_MAX;
-    if (is_short && !has_full_prefix) || !is_free(identity.into()) {
+    if (is_short && !has_full_prefix(original)) || !is_free(identity.into()) {
         return Ok(None);
     }
     let file = FileContent::open(path)?;
@@ -102,15 +111,29 @@ fn examine(
     if !metadata.is_file() || Key::from(identity_of(&metadata)) != Key::from(identity) {
         return Ok(None);
     }
+    holding(path.to_owned(), file, original)
+}
+
+/// The file if it holds what was read of `original`. Lines may have come, and been read, between
+/// the copy and the truncation: a shorter one that begins alike holds what was read before.
+fn holding(path: PathBuf, file: FileContent, original: &Followed) -> io::Result<Option<Copy>> {
     let FileContent::Plain(content) = &file else { return Ok(None) };
-    let mut place = original.place.in_copy(identity);
-    if is_short {
+    let metadata = content.metadata()?;
+    let len = metadata.len();
+    let mut place = original.place.in_copy(identity_of(&metadata));
+    if len < place.offset {
+        if !has_full_prefix(original) {
+            return Ok(None);
+        }
         place.offset = end_of_lines(content)?;
         place.tail = BytesHash::of(&read_before(content, place.offset)?);
     }
     let holds = place.offset > 0 && place.is_in(&file)?;
-    let copy = Copy { path: path.to_owned(), place, file, len: metadata.len() };
-    Ok(holds.then_some(copy))
+    Ok(holds.then_some(Copy { path, place, file, len }))
+}
+
+fn has_full_prefix(original: &Followed) -> bool {
+    original.place.prefix.len as usize == PREFIX_BYTES_MAX
 }
 
 /// How a new file looks beside those that are known.
@@ -180,12 +203,12 @@ struct New<'a> {
 /// What `known` holds now counts as well as what was read of it: it may have been truncated and
 /// written to since, and the new file be a copy of that.
 fn likeness_to(new: &New<'_>, known: &Followed) -> io::Result<Likeness> {
-    // It is looked for, and known no longer when it is not found.
-    let Ok(Some(_)) = known.metadata() else { return Ok(Likeness::Perhaps) };
     if known.is_packed() {
         let holds = known.place.in_copy(known.place.identity).is_in(new.file)?;
         return Ok(if holds { likeness_of(new) } else { Likeness::None });
     }
+    // It is looked for, and known no longer when it is not found.
+    let Ok(Some(_)) = known.metadata() else { return Ok(Likeness::Perhaps) };
     let reopened;
     let original = if let Some(file) = &known.file {
         file

@@ -131,7 +131,8 @@ impl Application {
             }
             if next < count || !is_over {
                 let writing = self.hold()?;
-                let next = next..next + fastrand::u64(1..=burst * 2);
+                let most = if next < count { burst * 2 } else { 2 };
+                let next = next..next + fastrand::u64(1..=most);
                 file.write_all(lines(next.clone()).as_bytes())?;
                 self.next.store(next.end, Ordering::Release);
                 drop(writing);
