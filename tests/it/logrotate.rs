@@ -186,9 +186,9 @@ impl Run<'_> {
             Life::DownDuringRotations => {
                 for rotation in 0..rotations {
                     if rotation % 2 == 0 {
-                        agent.stop()?
+                        agent.stop()?;
                     } else {
-                        agent.kill()?
+                        agent.kill()?;
                     }
                     // Sometimes the one that was followed is not the last one.
                     for _ in 0..=rotation % 2 {
@@ -285,9 +285,9 @@ fn kill_until(folder: &Folder, mut agent: Agent, is_over: &AtomicBool) -> Result
     while !is_over.load(Ordering::Acquire) {
         pause(Duration::from_millis(fastrand::u64(20..900)));
         if fastrand::bool() {
-            agent.kill()?
+            agent.kill()?;
         } else {
-            agent.stop_or_kill()?
+            agent.stop_or_kill()?;
         }
         agent = folder.spawn()?;
     }
