@@ -126,7 +126,13 @@ fn reading_from_the_end_leaves_out_what_was_there_before() -> Result {
         format!("{}read_from = \"end\"\n", file(&folder.path("usage*.jsonl"))),
     ))?;
     let mut agent = folder.start()?;
-    // A file that comes later is read whole, so what it brings shows that the first was seen.
+    let store = rusqlite::Connection::open(folder.state().join("meterd.db"))?;
+    until("the file to be known", || {
+        let known = "SELECT count(*) FROM cursors";
+        let known: i64 = store.query_row(known, [], |row| row.get(0))?;
+        Ok((known > 0).then_some(()))
+    })?;
+    // A file that comes later is read whole.
     std::fs::write(folder.path("usage-later.jsonl"), lines(0..10))?;
     sim.wait_events(10)?;
     std::fs::OpenOptions::new().append(true).open(&path)?.write_all(lines(10..20).as_bytes())?;
