@@ -116,7 +116,7 @@ pub struct Chunk {
     /// The lines.
     pub content: Content,
     /// For a file: what its cursor records beside the offset.
-    pub file: Option<FileMark>,
+    pub file: Option<Box<FileMark>>,
     /// The chunk's share of the intake, given back when the last group that holds some of it
     /// has been committed.
     pub permit: Option<Arc<OwnedSemaphorePermit>>,

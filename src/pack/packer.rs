@@ -19,7 +19,7 @@ use crate::clock::Timestamp;
 use crate::dead_letter::{DeadLetter, Reason};
 use crate::group::{Group, PackedBatch, PackedGroup, Slice, SourceTally};
 use crate::meter::Meter;
-use crate::position::{Cursor, Numbering, Origin};
+use crate::position::{Cursor, FileMark, Numbering, Origin};
 
 /// Packs groups, one at a time. Its buffers are used again: a good event costs no allocation.
 #[derive(Debug)]
@@ -382,7 +382,7 @@ fn cursors(slices: &[Slice]) -> Vec<(Arc<str>, Cursor)> {
         }
         let tail = slice.chunk.tail_at(slice.end);
         let origin = slice.chunk.stream.origin;
-        let cursor = Cursor { file: file.clone(), origin, offset: slice.end, tail };
+        let cursor = Cursor { file: FileMark::clone(file), origin, offset: slice.end, tail };
         cursors.push((Arc::clone(&slice.chunk.stream.source.name), cursor));
     }
     cursors

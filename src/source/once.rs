@@ -217,7 +217,7 @@ impl Run<'_> {
             first: piece.first,
             end: piece.end,
             content: piece.content,
-            file: Some(mark),
+            file: Some(Box::new(mark)),
             permit: None,
         };
         let (lines, bytes) = (piece.lines, piece.end - piece.first);

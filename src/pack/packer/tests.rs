@@ -51,7 +51,7 @@ fn group(meter: &Arc<Meter>, lines: &str) -> Group {
         first: 100,
         end,
         content: Content::Lines(Buffer::from(lines.as_bytes().to_vec())),
-        file: Some(file),
+        file: Some(Box::new(file)),
         permit: None,
     };
     let count = u32::try_from(lines.matches('\n').count()).unwrap_or(0);

@@ -368,7 +368,7 @@ impl Followed {
             first: piece.first,
             end: piece.end,
             content: piece.content,
-            file: Some(place.mark(path.clone())),
+            file: Some(Box::new(place.mark(path.clone()))),
             permit: None,
         }
     }

@@ -48,7 +48,7 @@ impl Folder {
             events.extend(Event::of(&chunk));
             let tail = chunk.tail_at(chunk.end);
             let (origin, offset) = (chunk.stream.origin, chunk.end);
-            let file = chunk.file.expect("a file mark");
+            let file = *chunk.file.expect("a file mark");
             self.cursors.push(Cursor { file, origin, offset, tail });
         }
         (result, events)

@@ -146,7 +146,7 @@ impl Rig {
     }
 
     fn commit(&mut self, chunk: &Chunk) {
-        let mark = chunk.file.clone().expect("a file mark");
+        let mark = *chunk.file.clone().expect("a file mark");
         let key = (mark.identity.inode, mark.identity.born_nanos);
         let tail = chunk.tail_at(chunk.end);
         let (origin, offset) = (chunk.stream.origin, chunk.end);
