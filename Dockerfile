@@ -10,7 +10,6 @@ COPY --chown=0:0 root/ /
 COPY --chown=65532:65532 state/ /var/lib/meterd/
 
 USER 65532:65532
-ENV METERD__AGENT__STATE_DIR=/var/lib/meterd
 VOLUME ["/var/lib/meterd"]
 
 # SIGTERM drains for agent.shutdown_grace, 20s unless changed: give it `docker stop --time 30`.
