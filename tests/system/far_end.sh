@@ -18,12 +18,12 @@ skip() {
     exit 0
 }
 
-# until_true WHAT COMMAND...: looks until the command succeeds, for a minute.
+# until_true WHAT COMMAND...: looks until the command succeeds, for two minutes.
 until_true() {
-    local what=$1 end=$((SECONDS + 60))
+    local what=$1 end=$((SECONDS + 120))
     shift
     until "$@"; do
-        [ "$SECONDS" -lt "$end" ] || fail "waited a minute for $what"
+        [ "$SECONDS" -lt "$end" ] || fail "waited two minutes for $what"
         sleep 0.1
     done
 }
