@@ -161,8 +161,8 @@ pub async fn run(
 /// A running agent.
 struct Run {
     ready: Ready,
-    /// Ends the admin server, last of all.
-    admin_until: CancellationToken,
+    /// Ends those who only look on, the admin server and what tells systemd, last of all.
+    onlookers_until: CancellationToken,
     supervisor: Supervisor,
     lanes: JoinSet<()>,
     stopper: Stopper,
@@ -301,7 +301,7 @@ impl Run {
         self.postings = None;
         self.intake = None;
         self.supervisor.expect_ends();
-        self.admin_until.cancel();
+        self.onlookers_until.cancel();
         self.stopper.drain();
         let until = Instant::now() + self.grace.mul_f64(0.1).max(LAST_WAIT);
         while !self.supervisor.is_empty() {

@@ -145,6 +145,10 @@ impl Flag {
     }
 }
 
+/// A stage that works on one thing for longer is stuck: a commit on a very slow disk and the packing
+/// of a very large group are done long before.
+pub const STUCK: Duration = Duration::from_secs(60);
+
 impl Vitals {
     /// The pulse of a stage that begins.
     pub fn stage(&self, name: &str) -> Arc<Pulse> {

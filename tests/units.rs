@@ -59,7 +59,8 @@ fn the_service_is_as_shut_as_the_readme_says() -> Result {
         output => output?,
     };
     let text = String::from_utf8(output.stdout)?;
-    let (_, verdict) = text.split_once("exposure level for meterd.service: ").ok_or("no verdict")?;
+    let (_, verdict) =
+        text.split_once("exposure level for meterd.service: ").ok_or("no verdict")?;
     let figure = verdict.split(' ').next().ok_or("no figure")?;
     assert!(figure.parse::<f64>()? <= EXPOSURE_MAX, "{verdict}");
     let told = format!("`systemd-analyze security` says {figure}");

@@ -7,10 +7,6 @@ use serde::Serialize;
 use crate::settlement::LaneState;
 use crate::store::tallies::Status;
 
-/// A stage that works on one thing for longer is stuck: a commit on a very slow disk and the packing
-/// of a very large group are done long before.
-pub(super) const STUCK: Duration = Duration::from_secs(60);
-
 /// What `/healthz` and `/readyz` answer.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Health {

@@ -13,12 +13,13 @@ use serde::Serialize;
 
 use super::View;
 use super::access::{Refusal, is_allowed};
-use super::health::{Facts, Health, STUCK, readiness};
+use super::health::{Facts, Health, readiness};
 use super::metrics::{Format, Scrape};
 use crate::clock::Timestamp;
 use crate::store;
 use crate::store::reader::Reader;
 use crate::store::tallies::Status;
+use crate::telemetry::STUCK;
 
 type Answer = Response<Full<Bytes>>;
 

@@ -7,7 +7,7 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::supervisor::{Role, Supervisor};
-use super::{Error, Ready, Run, Settings, Source, holds};
+use super::{Error, Ready, Run, Settings, Source, holds, service};
 use crate::admin::{self, View};
 use crate::breaker::Breaker;
 use crate::chunk::SourceTag;
@@ -84,23 +84,24 @@ pub(super) fn start(settings: &Settings) -> Result<Run, Error> {
     let sources = make_known(settings, &postings, &stopper.signal(), &mut supervisor);
     let common = Common { agent: &settings.name, intake: &intake, stop: &stopper.signal() };
     let mut ready = start_sources(sources, prepared, &common, &mut supervisor)?;
-    let admin_until = CancellationToken::new();
+    let onlookers_until = CancellationToken::new();
     if let Some(listener) = admin {
         ready.admin = Some(listener.address);
         let view = View {
             meters: settings.meters.clone(),
             sources: ready.sources.clone(),
-            vitals,
+            vitals: Arc::clone(&vitals),
             directory: settings.store.directory.clone(),
             bytes_max: settings.store.bytes_max,
             lag_max: settings.admin.lag_max,
         };
-        let until = admin_until.clone();
+        let until = onlookers_until.clone();
         supervisor.task("admin", Role::Stage, admin::serve(listener, view, until));
     }
+    service::start(vitals, settings.store.directory.clone(), &onlookers_until, &mut supervisor);
     Ok(Run {
         ready,
-        admin_until,
+        onlookers_until,
         supervisor,
         lanes,
         stopper,

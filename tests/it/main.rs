@@ -32,6 +32,7 @@ mod replay;
 mod retry_after;
 mod rotation;
 mod send;
+mod service;
 mod stop;
 mod store_full;
 mod tcp;

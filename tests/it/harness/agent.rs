@@ -33,9 +33,20 @@ static RUNS: AtomicU32 = AtomicU32::new(0);
 impl Agent {
     /// Starts `meterd run`; its log goes to a file in `folder`.
     pub(crate) fn spawn(config: &Path, folder: &Path, input: Input) -> Result<Self> {
+        Self::spawn_with(config, folder, input, &[])
+    }
+
+    /// The same, with these variables in its environment.
+    pub(crate) fn spawn_with(
+        config: &Path,
+        folder: &Path,
+        input: Input,
+        environment: &[(&str, &str)],
+    ) -> Result<Self> {
         let log_path = folder.join(format!("run-{}.log", RUNS.fetch_add(1, Ordering::Relaxed)));
         let mut command = Command::new(env!("CARGO_BIN_EXE_meterd"));
         command.args(["run", "-c"]).arg(config).current_dir(folder).stdout(Stdio::null());
+        command.envs(environment.iter().copied());
         command.stderr(File::create(&log_path)?).stdin(match input {
             Input::None => Stdio::null(),
             Input::Pipe => Stdio::piped(),
