@@ -20,6 +20,12 @@ lint:
 deny:
     cargo deny --locked check --hide-inclusion-graph bans licenses sources
 
+# The Debian package on a booted systemd, and the image; as root, and not part of the gate yet
+system:
+    cargo build --release --locked
+    tests/system/run
+    tests/system/image
+
 # The benches; `just bench end_to_end` for one
 bench *names:
     cargo bench --locked {{ if names == "" { "" } else { "--bench " + names } }}
