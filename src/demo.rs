@@ -200,6 +200,8 @@ fn agent_settings(directory: &Path, base_url: &str) -> agent::Settings {
         line_bytes_max: 256 * 1024,
         poll_interval: Duration::from_secs(1),
         open_files_max: 64,
+        ignore_older: None,
+        remove_after: None,
     };
     let tcp = source::tcp::Settings {
         listen: std::net::SocketAddr::from(([127, 0, 0, 1], 0)),

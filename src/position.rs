@@ -88,6 +88,8 @@ pub struct FileMark {
     pub path: PathBuf,
     /// Its first bytes, at most [`PREFIX_BYTES_MAX`], all of them before the end of the chunk.
     pub prefix: BytesHash,
+    /// It is gone for good: its cursor is to be deleted.
+    pub is_forgotten: bool,
     /// The bytes just before the end of the chunk, at most [`TAIL_BYTES_MAX`].
     pub tail: BytesHash,
     /// When it was last written to, as far as was seen.

@@ -1,5 +1,6 @@
 //! Builds the channels between the stages and starts them, the last one first.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
@@ -35,7 +36,7 @@ pub(super) fn start(settings: &Settings) -> Result<Run, Error> {
     let stopper = Stopper::new().map_err(system("stop signal"))?;
     let admin = admin::bind(&settings.admin)?;
     let mut store = Store::open(&settings.store, &settings.name)?;
-    let prepared = prepare(&settings.sources, &store)?;
+    let prepared = prepare(&settings.sources, &store, &settings.store.directory)?;
     let connection = delivery::connect(&settings.delivery, &settings.meters)?;
     // From here on requests can be under way: a start that fails before is no run.
     let tenant::Settings { requests_in_flight_max, retry_after_max, .. } = settings.delivery.tenant;
@@ -160,11 +161,11 @@ fn start_packing(
 /// What can fail of a source before anything runs.
 type Prepared = Vec<source::Prepared>;
 
-fn prepare(sources: &[Source], store: &Store) -> Result<Prepared, Error> {
+fn prepare(sources: &[Source], store: &Store, directory: &Path) -> Result<Prepared, Error> {
     let prepare = |source: &Source| {
         let cursors = store.cursors(&source.name)?;
         let failed = |reason| Error::Source { name: Arc::clone(&source.name), reason };
-        source::prepare(&source.settings, cursors).map_err(failed)
+        source::prepare(&source.settings, cursors, directory).map_err(failed)
     };
     sources.iter().map(prepare).collect()
 }

@@ -4,6 +4,7 @@ use super::failure::Failure;
 use super::output::{one_line, print, print_json, table};
 use super::store::{Opened, StoreArguments};
 use crate::clock::Timestamp;
+use crate::source::file;
 use crate::store::tallies::Status;
 use crate::units::ByteSize;
 
@@ -20,7 +21,11 @@ pub struct Arguments {
 /// Prints the status; fails with exit code 1 when the equation does not hold.
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let Opened { mut reader, bytes_max } = arguments.store.open()?;
-    let status = reader.status(Timestamp::now(), bytes_max)?;
+    let mut status = reader.status(Timestamp::now(), bytes_max)?;
+    for (name, source) in &mut status.sources {
+        let cursors = reader.cursors(name)?;
+        source.lag_bytes = (!cursors.is_empty()).then(|| file::lag_bytes(&cursors));
+    }
     if arguments.json {
         print_json(&status)?;
     } else {
@@ -60,13 +65,15 @@ pub(super) fn text(status: &Status) -> String {
                 source.read.to_string(),
                 source.dead_lettered.to_string(),
                 source.ignored.to_string(),
+                source.lag_bytes.map_or("-".to_owned(), |bytes| bytes.to_string()),
                 one_line(&source.reason, 100),
             ]
         })
         .collect();
     let meter_header =
         ["meter", "state", "stored", "delivered", "dead-lettered", "oldest", "reason"];
-    let source_header = ["source", "state", "read", "dead-lettered", "ignored", "reason"];
+    let source_header =
+        ["source", "state", "read", "dead-lettered", "ignored", "lag-bytes", "reason"];
     let bytes_max = status.store.bytes_max.map(|max| format!(" of {}", ByteSize(max)));
     format!(
         "{}\n\n{}\n\n{}\n\nstore: {} bytes{}",

@@ -33,11 +33,13 @@ pub(in crate::source) use archive::End;
 pub(in crate::source) use followed::{label_of, learn_header, stream_of};
 
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::position::Cursor;
 use crate::source::Context;
 use follower::Follower;
+use identity::{Key, identity_of};
 use watch::Watch;
 
 /// Where reading begins in a file that was never seen before.
@@ -67,6 +69,10 @@ pub struct Settings {
     pub poll_interval: Duration,
     /// How many files are held open at most while nothing is written to them.
     pub open_files_max: usize,
+    /// A file never seen before is left alone while it was not written to for so long.
+    pub ignore_older: Option<Duration>,
+    /// How long after its last write a file is deleted, once all of it is delivered.
+    pub remove_after: Option<Duration>,
 }
 
 /// Why files cannot be followed.
@@ -103,6 +109,8 @@ struct Pace {
     hold: Duration,
     /// How long an archive must not have grown before it is looked into.
     settle: Duration,
+    /// How long after its last write a file that is gone is still known, should its archive come.
+    forget: Duration,
     /// How long a file that was rotated away or deleted is still looked at after its last change:
     /// a writer may keep it open for a while.
     quiet: Duration,
@@ -113,14 +121,38 @@ const PACE: Pace = Pace {
     rescan: Duration::from_secs(5),
     hold: Duration::from_secs(10),
     settle: Duration::from_secs(1),
+    forget: Duration::from_secs(30 * 24 * 60 * 60),
     quiet: Duration::from_secs(60),
 };
 
 /// Follows the files of the source until the agent stops. Blocks: call it on a thread.
 ///
 /// `cursors` are all that the store holds for this source.
-pub fn run(settings: &Settings, context: &Context, cursors: Vec<Cursor>) -> Result<(), Error> {
-    Follower::new(settings, context, PACE, Watch::new(), cursors)?.run()
+///
+/// `store` is where its directory is: what is delivered is asked there.
+pub fn run(
+    settings: &Settings,
+    context: &Context,
+    cursors: Vec<Cursor>,
+    store: &Path,
+) -> Result<(), Error> {
+    Follower::new(settings, context, PACE, Watch::new(), cursors, store)?.run()
+}
+
+/// Bytes of the files behind `cursors`, as far as they can be seen. A file that moved to a name
+/// that is not known yet is not counted; of an archive that is read, all that it has on disk.
+pub fn lag_bytes(cursors: &[Cursor]) -> u64 {
+    let lag = |cursor: &Cursor| {
+        let metadata = std::fs::metadata(&cursor.file.path).ok()?;
+        let is_it = Key::from(identity_of(&metadata)) == Key::from(cursor.file.identity);
+        let behind = match cursor.file.packed_bytes {
+            Some(bytes) if bytes == metadata.len() => 0,
+            Some(_) => metadata.len(),
+            None => metadata.len().saturating_sub(cursor.offset),
+        };
+        is_it.then_some(behind)
+    };
+    cursors.iter().filter_map(lag).sum()
 }
 
 #[cfg(test)]

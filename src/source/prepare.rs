@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 
 use super::{Context, Settings, file, once, stdin, tcp};
@@ -28,7 +29,7 @@ pub enum Error {
 #[derive(Debug)]
 pub enum Prepared {
     /// Follows files.
-    File(file::Settings, Vec<Cursor>),
+    File(file::Settings, Vec<Cursor>, PathBuf),
     /// Reads files to their end.
     Once(once::Settings, Vec<Cursor>),
     /// Reads standard input to its end.
@@ -54,10 +55,11 @@ impl fmt::Debug for Running {
     }
 }
 
-/// Binds what listens. `cursors` is what the store knows of the source's files.
-pub fn prepare(settings: &Settings, cursors: Vec<Cursor>) -> Result<Prepared, Error> {
+/// Binds what listens. `cursors` is what the store in the directory `store` knows of the
+/// source's files.
+pub fn prepare(settings: &Settings, cursors: Vec<Cursor>, store: &Path) -> Result<Prepared, Error> {
     Ok(match settings {
-        Settings::File(settings) => Prepared::File(settings.clone(), cursors),
+        Settings::File(settings) => Prepared::File(settings.clone(), cursors, store.to_owned()),
         Settings::Once(settings) => Prepared::Once(settings.clone(), cursors),
         Settings::Stdin(settings) => Prepared::Stdin(settings.clone()),
         Settings::Tcp(settings) => Prepared::Tcp(settings.clone(), tcp::bind(settings)?),
@@ -86,9 +88,9 @@ impl Prepared {
     /// Puts it together with what the agent gives it.
     pub fn into_running(self, context: Context) -> Running {
         match self {
-            Self::File(settings, cursors) => {
-                Running::Blocking(Box::new(move || Ok(file::run(&settings, &context, cursors)?)))
-            }
+            Self::File(settings, cursors, store) => Running::Blocking(Box::new(move || {
+                Ok(file::run(&settings, &context, cursors, &store)?)
+            })),
             Self::Once(settings, cursors) => Running::Blocking(Box::new(move || {
                 Ok(once::run(&settings, &context, cursors).map(|_| ())?)
             })),

@@ -12,13 +12,17 @@ use crate::position::{BytesHash, Cursor, FileIdentity, FileMark, Origin};
 /// Stands for a birth time that the file system does not keep.
 const NOT_BORN: i64 = i64::MIN;
 
-/// Moves the cursor of a file. Groups commit in order, so the last one written is the furthest.
+/// Moves the cursor of a file, or deletes that of one that is gone for good. Groups commit in
+/// order, so the last one written is the furthest.
 pub(super) fn upsert(
     transaction: &Transaction<'_>,
     source: &str,
     cursor: &Cursor,
     now: Timestamp,
 ) -> rusqlite::Result<()> {
+    if cursor.file.is_forgotten {
+        return delete(transaction, source, cursor.file.identity);
+    }
     let query = "INSERT OR REPLACE INTO cursors (source, inode, born_nanos, device, generation, \
                  path, prefix_bytes, prefix_hash, origin, offset, tail_bytes, tail_hash, \
                  updated_at, written_at, packed_bytes) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, \
@@ -42,6 +46,34 @@ pub(super) fn upsert(
         cursor.file.packed_bytes.map(u64::cast_signed),
     ])?;
     Ok(())
+}
+
+fn delete(transaction: &Transaction<'_>, source: &str, file: FileIdentity) -> rusqlite::Result<()> {
+    let query = "DELETE FROM cursors WHERE source = ?1 AND inode = ?2 AND born_nanos = ?3";
+    let born = file.born_nanos.unwrap_or(NOT_BORN);
+    transaction.prepare_cached(query)?.execute(params![source, file.inode.cast_signed(), born])?;
+    Ok(())
+}
+
+/// Whether everything of the file up to `offset` is delivered or a dead letter, and no dead letter
+/// of it, whose position begins with `label` and a colon, is left.
+pub(super) fn is_delivered(
+    connection: &Connection,
+    source: &str,
+    file: FileIdentity,
+    offset: u64,
+    label: &str,
+) -> rusqlite::Result<bool> {
+    // What is cut from a batch keeps the time of that: all that was committed with the cursor or
+    // before it is gone once no batch is so old.
+    let query = "SELECT EXISTS (SELECT 1 FROM cursors WHERE source = ?1 AND inode = ?2 \
+                 AND born_nanos = ?3 AND offset = ?4 AND NOT EXISTS \
+                 (SELECT 1 FROM batches WHERE created_at <= cursors.updated_at)) \
+                 AND NOT EXISTS (SELECT 1 FROM dead_letters WHERE source = ?1 \
+                 AND substr(position, 1, length(?5)) = ?5)";
+    let (inode, born) = (file.inode.cast_signed(), file.born_nanos.unwrap_or(NOT_BORN));
+    let values = params![source, inode, born, offset.cast_signed(), format!("{label}:")];
+    connection.prepare_cached(query)?.query_row(values, |row| row.get(0))
 }
 
 /// The cursors of a source, the one moved last first.
@@ -71,6 +103,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Cursor> {
         tail,
         written_at: Timestamp::from_millis(row.get(11)?),
         packed_bytes: row.get::<_, Option<i64>>(12)?.map(i64::cast_unsigned),
+        is_forgotten: false,
     };
     Ok(Cursor { file, origin: Origin(unsigned(7)?), offset: unsigned(8)?, tail })
 }

@@ -11,8 +11,9 @@ use super::decisions::{self, StoredBatch, Undecided};
 use super::lanes::{self, Waits};
 use super::receipts::{self, Receipt};
 use super::tallies::{self, Status, StoreStatus};
-use super::{BUSY_TIMEOUT, Error, FILE_NAME, batches, migrations};
+use super::{BUSY_TIMEOUT, Error, FILE_NAME, batches, cursors, migrations};
 use crate::clock::Timestamp;
+use crate::position::{Cursor, FileIdentity};
 use crate::settlement::{BatchHead, BatchId};
 
 /// A connection that never writes.
@@ -93,6 +94,23 @@ impl Reader {
         let transaction = self.connection.transaction()?;
         let store = StoreStatus { bytes: bytes_used(&transaction)?, bytes_max };
         Ok(tallies::status(&transaction, now, store)?)
+    }
+
+    /// What is known of the files of `source`.
+    pub fn cursors(&self, source: &str) -> Result<Vec<Cursor>, Error> {
+        Ok(cursors::of_source(&self.connection, source)?)
+    }
+
+    /// Whether everything of a file of `source` up to `offset` is delivered or a dead letter, and
+    /// no dead letter is left whose position begins with `label`.
+    pub fn is_delivered(
+        &self,
+        source: &str,
+        file: FileIdentity,
+        offset: u64,
+        label: &str,
+    ) -> Result<bool, Error> {
+        Ok(cursors::is_delivered(&self.connection, source, file, offset, label)?)
     }
 
     /// At most `limit` dead letters with numbers above `after`, oldest first; less when they are

@@ -56,6 +56,9 @@ pub struct SourceStatus {
     pub dead_lettered: i64,
     /// Blank lines and others that are not usage.
     pub ignored: i64,
+    /// Bytes of its files that are not committed, as far as they can be seen; none of other sources.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lag_bytes: Option<u64>,
     /// `reading` or `held`.
     pub state: String,
     /// Why it is held.

@@ -42,6 +42,7 @@ fn cursor(offset: u64) -> Cursor {
         tail: BytesHash::of(b"tail"),
         written_at: Timestamp::from_millis(5),
         packed_bytes: Some(3),
+        is_forgotten: false,
     };
     Cursor { file, origin: Origin(u64::MAX), offset, tail: BytesHash::of(b"tail") }
 }

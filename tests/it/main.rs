@@ -15,6 +15,7 @@ mod configuration;
 mod credentials;
 mod dead_letters;
 mod decisions;
+mod files;
 mod formats;
 mod harness;
 mod held;

@@ -117,6 +117,8 @@ fn read_file(reader: &Reader<'_>) -> file::Settings {
         line_bytes_max: LINE_BYTES_MAX,
         poll_interval: reader.duration("poll_interval", MILLISECOND..=HOUR).unwrap_or(SECOND),
         open_files_max: open_files_max.and_then(|n| usize::try_from(n).ok()).unwrap_or(512),
+        ignore_older: reader.duration("ignore_older", SECOND..=DAY * 3650),
+        remove_after: reader.duration("remove_after", SECOND..=DAY * 3650),
     }
 }
 

@@ -44,6 +44,7 @@ fn group(meter: &Arc<Meter>, lines: &str) -> Group {
         tail: prefix,
         written_at: Timestamp::default(),
         packed_bytes: None,
+        is_forgotten: false,
     };
     let end = 100 + lines.len() as u64;
     let chunk = Chunk {

@@ -153,6 +153,22 @@ impl Followed {
         self.seen.is_some() && !self.has_more
     }
 
+    /// Whether it was read to its very last byte, as far as was seen.
+    pub(super) fn is_finished(&self) -> bool {
+        let is_known = self.candidate_since().is_none() && self.standing != Standing::Refused;
+        is_known && !self.has_more && self.is_read_up_to(self.len)
+    }
+
+    /// Whether it is finished now; it is open.
+    pub(super) fn is_finished_now(&mut self) -> io::Result<bool> {
+        let metadata = self.look()?;
+        Ok(metadata.is_some_and(|data| self.is_read_up_to(data.len())))
+    }
+
+    fn is_read_up_to(&self, len: u64) -> bool {
+        len > 0 && len == self.place.packed_bytes.unwrap_or(self.place.offset)
+    }
+
     /// Whether it is worth a look now.
     pub(super) fn is_followed(&self) -> bool {
         !matches!(self.standing, Standing::LetGo | Standing::Refused)
@@ -218,6 +234,13 @@ impl Followed {
                 self.file = None;
                 Ok(Turn::Done)
             }
+        }
+    }
+
+    /// Logs that it cannot be deleted, unless that was logged last.
+    pub(super) fn complain_of_removal(&mut self, error: &io::Error) {
+        if self.trouble.replace(error.kind()) != Some(error.kind()) {
+            tracing::warn!(path = %self.label(), %error, "cannot remove a delivered file, trying again");
         }
     }
 
@@ -347,6 +370,18 @@ impl Followed {
         let nothing = Content::Lines(Buffer::from(Vec::new()));
         let at = self.place.offset;
         self.send(Piece { content: nothing, first: at, end: at, lines: 0 }, context)
+    }
+
+    /// Has its cursor deleted.
+    pub(super) fn send_forgotten(&mut self, context: &Context) -> Result<(), Closed> {
+        let nothing = Content::Lines(Buffer::from(Vec::new()));
+        let at = self.place.offset;
+        let piece = Piece { content: nothing, first: at, end: at, lines: 0 };
+        let mut chunk = self.chunk(piece, context);
+        if let Some(mark) = &mut chunk.file {
+            mark.is_forgotten = true;
+        }
+        Ready { chunk, lines: 0, bytes: 0 }.send_blocking(context, &context.stop.drain)
     }
 
     fn send(&mut self, piece: Piece, context: &Context) -> Result<(), Closed> {

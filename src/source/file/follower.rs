@@ -4,6 +4,7 @@
 //! known file that was truncated takes its copy before the copy could pass for a new file.
 
 mod archives;
+mod removal;
 mod rescan;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -18,12 +19,13 @@ use crate::source::Context;
 use crate::source::file::copy::Likeness;
 use crate::source::file::discover::Patterns;
 use crate::source::file::followed::{Followed, Standing, Turn};
+use crate::source::file::follower::removal::Removal;
 use crate::source::file::identity::Key;
 use crate::source::file::place::Place;
 use crate::source::file::watch::{Signals, Watch};
 use crate::source::file::{Error, Pace, Settings, copy, label_of};
 
-/// A search for files may take this part of the time, however often files come and go.
+/// A search for files, or a look at all of them, may take this part of the time, however often files come and go.
 const RESCAN_SHARE: u32 = 20;
 
 pub(super) struct Follower<'a> {
@@ -43,6 +45,9 @@ pub(super) struct Follower<'a> {
     scanned_at: Instant,
     /// Known files that may hold something else than was read of them.
     unsettled: HashSet<Key>,
+    /// At most so many files are open.
+    open_most: usize,
+    removal: Removal,
 }
 
 impl<'a> Follower<'a> {
@@ -52,6 +57,7 @@ impl<'a> Follower<'a> {
         pace: Pace,
         watch: Watch,
         mut cursors: Vec<Cursor>,
+        store: &Path,
     ) -> Result<Self, Error> {
         let patterns = Patterns::new(&settings.paths, &settings.exclude)?;
         let is_first_scan = cursors.is_empty();
@@ -75,6 +81,8 @@ impl<'a> Follower<'a> {
             is_astray: false,
             scanned_at: Instant::now(),
             unsettled: HashSet::new(),
+            open_most: 0,
+            removal: Removal::new(store),
         })
     }
 
@@ -102,16 +110,18 @@ impl<'a> Follower<'a> {
             if must_scan {
                 self.rescan().map_err(|Closed| Error::Closed)?;
                 signals.rescan = false;
-                scan_at = began + self.pace.rescan;
+                self.clear_away().map_err(|Closed| Error::Closed)?;
+                scan_at = began + self.pace.rescan.max(began.elapsed() * RESCAN_SHARE);
                 scan_from = Instant::now() + self.pace.round.max(began.elapsed() * RESCAN_SHARE);
             }
             let everything = must_scan || began >= look_at;
-            if everything {
-                look_at = began + self.settings.poll_interval;
-            }
             let touched = std::mem::take(&mut signals.touched);
             let has_more = self.round(everything, &touched).map_err(|Closed| Error::Closed)?;
             signals.rescan |= std::mem::take(&mut self.is_astray);
+            if everything {
+                // Many files: looking at all of them takes a part of the time only, too.
+                look_at = began + self.settings.poll_interval.max(began.elapsed() * RESCAN_SHARE);
+            }
             if self.table.values().any(Followed::is_held_back) {
                 look_at = look_at.min(began + self.pace.hold);
             }
@@ -172,6 +182,7 @@ impl<'a> Follower<'a> {
 
     fn turn(&mut self, key: Key) -> Result<(), Closed> {
         let Some(file) = self.table.get_mut(&key) else { return Ok(()) };
+        let was_open = file.file.is_some();
         match file.turn(self.context, self.settings.line_bytes_max)? {
             Turn::Done | Turn::More => {}
             Turn::Missing => {
@@ -180,7 +191,9 @@ impl<'a> Follower<'a> {
             }
             Turn::Changed => self.replace(key)?,
         }
-        self.close_idle();
+        if !was_open {
+            self.close_idle();
+        }
         Ok(())
     }
 
@@ -323,7 +336,7 @@ impl<'a> Follower<'a> {
         self.report_vanished();
         // What was read of a file tells its archive, should that come.
         self.table.retain(|_, file| {
-            file.standing != Standing::LetGo || file.is_linked || file.place.offset > 0
+            file.standing != Standing::LetGo || file.is_linked || file.place.origin.is_some()
         });
     }
 
@@ -354,7 +367,13 @@ impl<'a> Follower<'a> {
     /// Closes files while more are open than may be: first those that are read, the longest
     /// quiet before the others. A file that no directory names cannot be opened again.
     fn close_idle(&mut self) {
+        // Called for each file that was opened: they are counted only when there may be too many.
+        self.open_most += 1;
+        if self.open_most <= self.settings.open_files_max {
+            return;
+        }
         let open = self.table.values().filter(|file| file.file.is_some()).count();
+        self.open_most = open;
         if open <= self.settings.open_files_max {
             return;
         }
@@ -365,6 +384,7 @@ impl<'a> Follower<'a> {
         let spare = self.settings.open_files_max / 4;
         for file in closable.into_iter().take(open - self.settings.open_files_max + spare) {
             file.file = None;
+            self.open_most -= 1;
         }
     }
 

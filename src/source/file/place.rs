@@ -138,6 +138,7 @@ impl Place {
             tail: self.tail,
             written_at: self.written_at,
             packed_bytes: self.packed_bytes,
+            is_forgotten: false,
         }
     }
 

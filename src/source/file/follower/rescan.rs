@@ -1,8 +1,9 @@
 //! Finding the files of the patterns, and those that have gone elsewhere.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fs::Metadata;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use crate::intake::Closed;
 use crate::position::FileIdentity;
@@ -23,8 +24,12 @@ impl Follower<'_> {
         self.scanned_at = Instant::now();
         let mut directories = self.cover_directories();
         let mut found: BTreeMap<Key, (FileIdentity, Vec<PathBuf>)> = BTreeMap::new();
+        let now = SystemTime::now();
         for Found { path, metadata } in self.patterns.scan() {
             let identity = identity_of(&metadata);
+            if self.is_too_old(&metadata, now) && !self.table.contains_key(&identity.into()) {
+                continue;
+            }
             found.entry(identity.into()).or_insert_with(|| (identity, Vec::new())).1.push(path);
         }
         self.cover_targets(&found, &mut directories);
@@ -124,8 +129,16 @@ impl Follower<'_> {
             });
             if !is_found {
                 (file.standing, file.vanished_at) = (Standing::LetGo, Some(Instant::now()));
+                file.is_linked = false;
             }
         }
+    }
+
+    fn is_too_old(&self, metadata: &Metadata, now: SystemTime) -> bool {
+        self.settings.ignore_older.is_some_and(|most| {
+            let age = metadata.modified().ok().and_then(|at| now.duration_since(at).ok());
+            age.is_some_and(|age| age > most)
+        })
     }
 
     /// Takes a file in that was never seen before.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -27,6 +27,7 @@ pub(super) const QUICK: Pace = Pace {
     rescan: Duration::from_millis(50),
     hold: Duration::from_millis(400),
     settle: Duration::from_millis(20),
+    forget: Duration::from_secs(600),
     // Long: a test's writer may be held up between two writes.
     quiet: Duration::from_secs(600),
 };
@@ -58,6 +59,8 @@ impl Rig {
             line_bytes_max: 1 << 20,
             poll_interval: Duration::from_millis(20),
             open_files_max: 100,
+            ignore_older: None,
+            remove_after: None,
         };
         Self {
             folder,
@@ -112,8 +115,9 @@ impl Rig {
         let (context, settings, pace) = (bench.context.clone(), self.settings.clone(), self.pace);
         let cursors = self.cursors.values().cloned().collect();
         let watch = if self.is_blind { Watch::blind() } else { Watch::new() };
-        let thread =
-            thread::spawn(move || Follower::new(&settings, &context, pace, watch, cursors)?.run());
+        let thread = thread::spawn(move || {
+            Follower::new(&settings, &context, pace, watch, cursors, Path::new("/nowhere"))?.run()
+        });
         self.running = Some(Running { bench, thread });
     }
 
@@ -151,7 +155,11 @@ impl Rig {
         let tail = chunk.tail_at(chunk.end);
         let (origin, offset) = (chunk.stream.origin, chunk.end);
         self.committed.extend(Event::of(chunk).into_iter().map(|event| (origin.0, event)));
-        self.cursors.insert(key, Cursor { file: mark, origin, offset, tail });
+        if mark.is_forgotten {
+            self.cursors.remove(&key);
+        } else {
+            self.cursors.insert(key, Cursor { file: mark, origin, offset, tail });
+        }
     }
 
     fn commit_next(&mut self, until: Instant) -> bool {
