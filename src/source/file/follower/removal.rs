@@ -19,6 +19,7 @@ use crate::intake::Closed;
 use crate::source::file::followed::{Followed, Standing};
 use crate::source::file::follower::Follower;
 use crate::source::file::identity::{Key, identity_of};
+use crate::store::Error;
 use crate::store::reader::Reader;
 
 /// What is put before the name of a file that is about to be deleted.
@@ -41,10 +42,7 @@ impl Removal {
     fn reader(&mut self) -> Option<&Reader> {
         if self.reader.is_none() {
             let opened = Reader::open(&self.directory);
-            let opened = opened.inspect_err(|error| {
-                tracing::warn!(%error, "cannot ask the store: no file is removed");
-            });
-            self.reader = opened.ok();
+            self.reader = opened.inspect_err(cannot_ask).ok();
         }
         self.reader.as_ref()
     }
@@ -80,7 +78,7 @@ impl Follower<'_> {
                 },
                 Ok(false) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "cannot ask the store: no file is removed");
+                    cannot_ask(&error);
                     return;
                 }
             }
@@ -106,6 +104,10 @@ impl Follower<'_> {
         }
         Ok(())
     }
+}
+
+fn cannot_ask(error: &Error) {
+    tracing::warn!(%error, "cannot ask the store: no file is removed");
 }
 
 /// Deletes the file; false when it is not, or not any more, what is known of it.
