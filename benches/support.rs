@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use meterd::chunk::{Buffer, CHUNK_BYTES, Chunk, Content, SourceTag, Stream};
+use meterd::config::{self, Format, LoadFor};
 use meterd::group::{Group, Slice};
 use meterd::meter::Meter;
 use meterd::position::{Numbering, Origin};
@@ -49,7 +50,11 @@ pub(crate) fn meter(event_id_field: Option<&str>) -> Arc<Meter> {
 
 /// A stream of `meter`.
 pub(crate) fn stream(meter: &Arc<Meter>) -> Arc<Stream> {
-    let source = SourceTag::new("bench", Arc::clone(meter));
+    stream_of(SourceTag::new("bench", Arc::clone(meter)))
+}
+
+/// A stream of a source.
+fn stream_of(source: SourceTag) -> Arc<Stream> {
     Arc::new(Stream {
         source: Arc::new(source),
         origin: Origin(0x0123_4567_89ab_cdef),
@@ -81,8 +86,37 @@ pub(crate) fn chunks(stream: &Arc<Stream>, lines: &[u8]) -> Vec<Chunk> {
 
 /// One group of [`EVENTS_PER_REQUEST`] events.
 pub(crate) fn group(meter: &Arc<Meter>) -> Group {
-    let stream = stream(meter);
-    let slices = chunks(&stream, &events(EVENTS_PER_REQUEST, 7))
+    group_of(&stream(meter), &events(EVENTS_PER_REQUEST, 7))
+}
+
+/// The same events in another format, with a source whose `keys` make them what they are.
+pub(crate) fn mapped_group(
+    meter: &Arc<Meter>,
+    keys: &str,
+    line: impl Fn(&[&str]) -> String,
+) -> Group {
+    let text = format!(
+        "mediation.base_url = \"http://127.0.0.1:1\"\nmeters.m.global_id = \"m\"\n\
+         [sources.s]\nmeter = \"m\"\ntype = \"stdin\"\n{keys}"
+    );
+    let loaded = config::load_str(LoadFor::Run, &text, Format::Toml, std::iter::empty());
+    let sources = loaded.map(|loaded| loaded.settings.sources).unwrap_or_default();
+    let mapping = sources.into_iter().find_map(|source| source.mapping);
+    assert!(mapping.is_some(), "{keys}");
+    let source = SourceTag { mapping, ..SourceTag::new("bench", Arc::clone(meter)) };
+    let plain = String::from_utf8(events(EVENTS_PER_REQUEST, 7)).unwrap_or_default();
+    let values = |event: &str| {
+        // Every fourth text between quotes is a value, and the number stands behind the last colon.
+        let texts: Vec<&str> = event.split('"').collect();
+        let number = texts[texts.len() - 1].trim_matches([':', '}']);
+        line(&[texts[3], texts[7], texts[11], number])
+    };
+    let lines: String = plain.lines().map(values).collect();
+    group_of(&stream_of(source), lines.as_bytes())
+}
+
+fn group_of(stream: &Arc<Stream>, lines: &[u8]) -> Group {
+    let slices = chunks(stream, lines)
         .into_iter()
         .map(|chunk| {
             let Content::Lines(lines) = &chunk.content else { unreachable!("only lines") };
@@ -92,5 +126,5 @@ pub(crate) fn group(meter: &Arc<Meter>) -> Group {
             Slice { chunk: Arc::new(chunk), range, first, end, lines }
         })
         .collect();
-    Group { number: 0, meter: Arc::clone(meter), slices }
+    Group { number: 0, meter: Arc::clone(&stream.source.meter), slices }
 }

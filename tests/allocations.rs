@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use meterd::chunk::{Buffer, Chunk, Content, SourceTag, Stream};
 use meterd::clock::Timestamp;
+use meterd::config::{self, Format, LoadFor};
 use meterd::group::{Group, Slice};
 use meterd::meter::{FourByteCharacters, Guards, Limits, Meter};
 use meterd::pack::packer::Packer;
@@ -68,6 +69,56 @@ fn group(events: u32, event_id_field: Option<&str>, format: Option<&str>) -> Gro
     let end = u64::from(events);
     let slice = Slice { chunk: Arc::new(chunk), range, first: 0, end, lines: events };
     Group { number: 0, meter, slices: vec![slice] }
+}
+
+/// The same group through the mapping that `keys` of a source are.
+fn mapped(group: Group, keys: &str) -> Group {
+    let text = format!(
+        "mediation.base_url = \"http://127.0.0.1:1\"\nmeters.m.global_id = \"m\"\n\
+         [sources.s]\nmeter = \"m\"\ntype = \"stdin\"\n{keys}"
+    );
+    let loaded = config::load_str(LoadFor::Run, &text, Format::Toml, std::iter::empty());
+    let sources = loaded.map(|loaded| loaded.settings.sources).unwrap_or_default();
+    let mapping = sources.into_iter().find_map(|source| source.mapping);
+    assert!(mapping.is_some(), "{keys}");
+    let source = SourceTag { mapping, ..SourceTag::new("s", Arc::clone(&group.meter)) };
+    let source = Arc::new(source);
+    let slices = group.slices.into_iter().filter_map(|slice| {
+        let chunk = Arc::into_inner(slice.chunk)?;
+        let stream = Arc::into_inner(chunk.stream)?;
+        let stream = Arc::new(Stream { source: Arc::clone(&source), ..stream });
+        let chunk = Arc::new(Chunk { stream, ..chunk });
+        Some(Slice { chunk, ..slice })
+    });
+    Group { slices: slices.collect(), ..group }
+}
+
+#[test]
+fn a_mapped_event_costs_no_allocation_unless_text_is_made_of_it() {
+    const RULES: &str = "[sources.s.fields]\nCustomerId = { from = \"c\", trim = true }\n\
+        UsageIdentifier = { value = \"u\" }\nUsageDate = { value = \"2026-11-21T06:14:11Z\" }\n\
+        Quantity = { from = \"q\", unit = { from = \"B\", to = \"kB\" } }\n";
+    let json = RULES.replace("\"c\"", "\"CustomerId\"").replace("\"q\"", "\"Quantity\"");
+    let pattern = r#"'"(?<c>C-[^"]*)".*:(?<q>[0-9.]+)}$'"#;
+    for keys in [
+        "[[sources.s.select]]\nfield = \"CustomerId\"\nmatches = \"^C-\"\n".to_owned(),
+        json,
+        format!("format = \"regex\"\npattern = {pattern}\n{RULES}"),
+    ] {
+        let (few, many) = (group(1000, None, None), group(10_000, None, None));
+        let (few, many) = (mapped(few, &keys), mapped(many, &keys));
+        let mut packer = Packer::new(2);
+        assert!(packer.pack(&many, NOW).is_ok());
+        let mut count = |group: &Group| {
+            let info = allocation_counter::measure(|| {
+                let packed = packer.pack(group, NOW);
+                assert!(packed.is_ok_and(|packed| packed.dead_letters.is_empty()));
+            });
+            info.count_total
+        };
+        let (few, many) = (count(&few), count(&many));
+        assert_eq!(few, many, "{keys}");
+    }
 }
 
 #[test]
