@@ -40,8 +40,7 @@ const FILE_BYTES_MAX: u64 = 4 << 20;
 pub enum LoadFor {
     /// The daemon: at least one meter and one source.
     Run,
-    /// Sending given files: at least one meter. Sources are checked when they are there and left
-    /// out of the settings.
+    /// Sending given files: at least one meter. Sources need not be there.
     Send,
     /// To put events back into the store: nothing is sent, so that only what says what events look
     /// like and where the store is has to be right. Secrets need not be readable.

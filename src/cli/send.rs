@@ -15,6 +15,7 @@ use super::{log, status};
 use crate::agent::{self, Ready, Report, Request, Source};
 use crate::chunk::SourceTag;
 use crate::config::{self, LoadFor};
+use crate::mapping::{Mapping, Reference};
 use crate::meter::Meter;
 use crate::source::{self, once, stdin};
 use crate::units::{ByteSize, Period};
@@ -27,9 +28,13 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 pub struct Arguments {
     /// Files to deliver, plain or compressed with gzip, zstd or xz; `-` or nothing: standard input
     files: Vec<PathBuf>,
-    /// The meter of the configuration that the events are for
-    #[arg(long, value_name = "NAME")]
-    meter: String,
+    /// The meter of the configuration that the events are for; each line is one, in JSON
+    #[arg(long, value_name = "NAME", required_unless_present = "source")]
+    meter: Option<String>,
+    /// The source of the configuration that the lines are read as: its meter, its name in the
+    /// store, its format, selection and fields
+    #[arg(long, value_name = "NAME", conflicts_with = "meter")]
+    source: Option<String>,
     /// The configuration file [default: /etc/meterd/meterd.toml]
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -57,14 +62,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     if let Some(directory) = &arguments.state_dir {
         settings.store.directory.clone_from(directory);
     }
-    let meter = settings.meters.iter().find(|meter| *meter.name == *arguments.meter);
-    let Some(meter) = meter.cloned() else {
-        let names: Vec<&str> = settings.meters.iter().map(|meter| &*meter.name).collect();
-        let message =
-            format!("there is no meter {:?}; there are {}", arguments.meter, names.join(", "));
-        return Err(Failure::new(Failure::CONFIGURATION, message));
-    };
-    settings.sources = sources(arguments, &meter)?;
+    let reading = reading(arguments, &settings)?;
+    settings.sources = sources(arguments, &reading)?;
     runtime()?.block_on(deliver(arguments, settings))
 }
 
@@ -127,8 +126,39 @@ async fn pass_on(from: &mut Receiver<Request>, to: &Sender<Request>) {
     }
 }
 
+/// How the lines are read.
+struct Reading {
+    /// Of the configured source that they are read as.
+    name: Option<Arc<str>>,
+    meter: Arc<Meter>,
+    mapping: Option<Arc<Mapping>>,
+}
+
+/// What the configuration says of the source or meter that was named.
+fn reading(arguments: &Arguments, settings: &agent::Settings) -> Result<Reading, Failure> {
+    let unknown = |what: &str, name: &str, known: Vec<&str>| {
+        let message = format!("there is no {what} {name:?}; there are {}", known.join(", "));
+        Failure::new(Failure::CONFIGURATION, message)
+    };
+    if let Some(name) = &arguments.source {
+        let source = settings.sources.iter().find(|source| *source.name == **name);
+        let source = source.ok_or_else(|| {
+            let known = settings.sources.iter().map(|source| &*source.name).collect();
+            unknown("source", name, known)
+        })?;
+        let (meter, mapping) = (Arc::clone(&source.meter), source.mapping.clone());
+        return Ok(Reading { name: Some(Arc::clone(&source.name)), meter, mapping });
+    }
+    let name = arguments.meter.as_deref().unwrap_or_default();
+    let meter = settings.meters.iter().find(|meter| *meter.name == *name).ok_or_else(|| {
+        let known = settings.meters.iter().map(|meter| &*meter.name).collect();
+        unknown("meter", name, known)
+    })?;
+    Ok(Reading { name: None, meter: Arc::clone(meter), mapping: None })
+}
+
 /// Files are one source, standard input another.
-fn sources(arguments: &Arguments, meter: &Arc<Meter>) -> Result<Vec<Source>, Failure> {
+fn sources(arguments: &Arguments, reading: &Reading) -> Result<Vec<Source>, Failure> {
     let line_bytes_max = usize::try_from(arguments.line_bytes_max.0).unwrap_or(usize::MAX);
     let is_stdin = |path: &&PathBuf| path.as_os_str() == "-";
     let files: Vec<PathBuf> =
@@ -141,15 +171,21 @@ fn sources(arguments: &Arguments, meter: &Arc<Meter>) -> Result<Vec<Source>, Fai
     }
     let mut sources = Vec::new();
     let mut add = |name: &str, settings| {
+        let name = reading.name.clone().unwrap_or_else(|| name.into());
+        let (meter, mapping) = (Arc::clone(&reading.meter), reading.mapping.clone());
         // A person runs it and waits: dead letters are the report, a hold would be in the way.
-        let (name, meter, breaker) = (name.into(), Arc::clone(meter), None);
-        sources.push(Source { name, meter, mapping: None, settings, breaker });
+        sources.push(Source { name, meter, mapping, settings, breaker: None });
     };
     if !files.is_empty() {
         let settings = once::Settings { inputs: files, line_bytes_max };
         add("send", source::Settings::Once(settings));
     }
     if arguments.files.is_empty() || arguments.files.iter().any(|path| is_stdin(&path)) {
+        let mut places = reading.mapping.iter().flat_map(|mapping| mapping.references());
+        if places.any(|place| matches!(place, Reference::File(_))) {
+            let message = "the source takes values from paths: standard input has none";
+            return Err(Failure::new(Failure::USAGE, message));
+        }
         add("stdin", source::Settings::Stdin(stdin::Settings { line_bytes_max }));
     }
     Ok(sources)

@@ -70,8 +70,8 @@ pub(super) fn resolve(raw: Raw, around: &Surroundings<'_>, notes: &Notes) -> age
         LoadFor::Run if sources.is_empty() && !notes.is_bad("sources") => {
             notes.problem("sources", "nothing", "at least one section [sources.NAME]");
         }
-        LoadFor::Run | LoadFor::Mend => {}
-        LoadFor::Send | LoadFor::Ask | LoadFor::Control | LoadFor::Look => sources.clear(),
+        LoadFor::Run | LoadFor::Mend | LoadFor::Send => {}
+        LoadFor::Ask | LoadFor::Control | LoadFor::Look => sources.clear(),
     }
     let state_dir = agent.state_dir.clone().unwrap_or_else(|| default_state_dir(around));
     agent::Settings {

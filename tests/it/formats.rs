@@ -337,6 +337,33 @@ fn letters_are_put_back_through_the_mapping_of_their_source() -> Result {
     Ok(())
 }
 
+#[test]
+fn files_are_sent_as_a_source_reads_them() -> Result {
+    let folder = Folder::new()?;
+    let server = RawServer::start(|_, _| Reply::success())?;
+    let source = file(&folder.path("nowhere"));
+    let rules = RULES.replace("pipe", "app").replace("value = \"u\"", "from = \"file:name\"");
+    let mut config = Config::new(&server.url(), format!("{source}format = \"csv\"\n{rules}"));
+    config.meter = String::new();
+    folder.configure(&config)?;
+    let path = folder.path("export.csv").display().to_string();
+    std::fs::write(&path, "q,c\n1,a\n2")?;
+    let output = folder.command(&["send", "--source", "app", &path])?;
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    let expected = made("a", "1").replace("\"u\"", "\"export.csv\"");
+    assert_eq!(payloads(&server)?, format!("[{expected}]"));
+    let dead = folder.dead_letters()?;
+    assert_eq!(letters(&dead)?, ["unparsable - q,c\n2"]);
+    assert_eq!(text(&dead[0], "/source")?, "app");
+    // Again: nothing is left to send. Standard input has no path, and "nobody" is no source.
+    folder.command(&["send", "--source", "app", &path])?;
+    assert_eq!(server.requests().len(), 1);
+    assert_eq!(folder.command(&["send", "--source", "app"])?.status.code(), Some(2));
+    assert_eq!(folder.command(&["send", "--source", "nobody", &path])?.status.code(), Some(78));
+    assert_eq!(folder.command(&["send", &path])?.status.code(), Some(2));
+    Ok(())
+}
+
 /// An example as it is shipped, for a far end at `base_url` and the files of `folder`.
 fn example(name: &str, base_url: &str, folder: &Folder) -> Result<String> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("config/examples").join(name);
