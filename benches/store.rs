@@ -43,6 +43,7 @@ fn commits(criterion: &mut Criterion) {
                         cursors: Vec::new(),
                         tallies: packed.tallies.clone(),
                         permits: Vec::new(),
+                        notices: Vec::new(),
                     })
                     .collect();
                 commit(&mut store, &groups, &[]);

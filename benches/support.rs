@@ -78,6 +78,7 @@ pub(crate) fn chunks(stream: &Arc<Stream>, lines: &[u8]) -> Vec<Chunk> {
             content: Content::Lines(Buffer::from(window[..length].to_vec())),
             file: None,
             permit: None,
+            notice: None,
         });
         at += length;
     }

@@ -95,11 +95,12 @@ pub enum Error {
     #[error(transparent)]
     Admin(#[from] admin::Error),
     /// A listener.
-    #[error("source {name}: {reason}")]
+    #[error("source {name}")]
     Source {
         /// The configured source.
         name: Arc<str>,
         /// What is wrong with it.
+        #[source]
         reason: source::Error,
     },
     /// The system gave no thread or pipe.
@@ -125,8 +126,8 @@ pub enum Error {
 pub struct Ready {
     /// Where health, metrics and status are.
     pub admin: Option<SocketAddr>,
-    /// Where the TCP sources listen, by name.
-    pub listening: Vec<(Arc<str>, SocketAddr)>,
+    /// Where sources listen, by name: an address, or the path of a socket.
+    pub listening: Vec<(Arc<str>, String)>,
     /// The sources with their counters.
     pub sources: Vec<Arc<SourceTag>>,
 }
@@ -147,10 +148,11 @@ const LAST_WAIT: Duration = Duration::from_secs(2);
 /// to stop.
 pub async fn run(
     settings: Settings,
+    inherited: source::listen::Inherited,
     mut requests: mpsc::Receiver<Request>,
     ready: impl FnOnce(&Ready),
 ) -> Result<Report, Error> {
-    let mut run = wiring::start(&settings)?;
+    let mut run = wiring::start(&settings, inherited)?;
     ready(&run.ready);
     service::tell_ready();
     run.until_lanes_end(&mut requests).await;
@@ -217,6 +219,7 @@ impl Run {
     }
 
     fn look_again(&self) {
+        self.stopper.look_again();
         for source in &self.ready.sources {
             source.breaker.close();
         }

@@ -12,6 +12,7 @@ use crate::breaker::Breaker;
 use crate::dead_letter::Reason;
 use crate::mapping::Mapping;
 use crate::meter::Meter;
+use crate::notice::Notice;
 use crate::position::{BytesHash, FileMark, Numbering, Origin, TAIL_BYTES_MAX};
 use crate::telemetry::SourceCounters;
 
@@ -29,7 +30,7 @@ pub struct SourceTag {
     /// How its lines become events; none: each of them is one, in JSON.
     pub mapping: Option<Arc<Mapping>>,
     /// What it did since the start.
-    pub counters: SourceCounters,
+    pub counters: Arc<SourceCounters>,
     /// Whether its lines are taken.
     pub breaker: Breaker,
 }
@@ -37,8 +38,14 @@ pub struct SourceTag {
 impl SourceTag {
     /// A source of events in JSON that nothing holds.
     pub fn new(name: impl Into<Arc<str>>, meter: Arc<Meter>) -> Self {
-        let (counters, breaker) = (SourceCounters::default(), Breaker::default());
+        let (counters, breaker) = (Arc::default(), Breaker::default());
         Self { name: name.into(), meter, mapping: None, counters, breaker }
+    }
+
+    /// The same source, where it takes events for another meter.
+    #[must_use]
+    pub fn for_meter(&self, meter: Arc<Meter>) -> Self {
+        Self { counters: Arc::clone(&self.counters), ..Self::new(Arc::clone(&self.name), meter) }
     }
 }
 
@@ -120,6 +127,8 @@ pub struct Chunk {
     /// The chunk's share of the intake, given back when the last group that holds some of it
     /// has been committed.
     pub permit: Option<Arc<OwnedSemaphorePermit>>,
+    /// Who wants to hear that it is durable.
+    pub notice: Option<Notice>,
 }
 
 impl Chunk {

@@ -282,6 +282,9 @@ fn announce(group: &PackedGroup) {
     if !group.batches.is_empty() {
         group.meter.backlog.notify_one();
     }
+    for notice in &group.notices {
+        notice.committed();
+    }
 }
 
 #[cfg(test)]

@@ -121,10 +121,12 @@ pub async fn run(
     let meter = agent_settings.meters.first().cloned().ok_or(Error::NotReady)?;
     let (tell_ready, ready) = oneshot::channel();
     let (stop_agent, agent_stops) = mpsc::channel(2);
-    let agent = tokio::spawn(agent::run(agent_settings, agent_stops, move |ready| {
-        // The demo waits for it, or has ended.
-        let _ = tell_ready.send(ready.listening.first().map(|(_, address)| *address));
-    }));
+    let agent =
+        tokio::spawn(agent::run(agent_settings, <_>::default(), agent_stops, move |ready| {
+            // The demo waits for it, or has ended.
+            let address = ready.listening.first().and_then(|(_, address)| address.parse().ok());
+            let _ = tell_ready.send(address);
+        }));
     let listening = ready.await.ok().flatten();
     let Some(listening) = listening else {
         agent.await.map_err(|_| Error::NotReady)??;
@@ -204,10 +206,15 @@ fn agent_settings(directory: &Path, base_url: &str) -> agent::Settings {
         remove_after: None,
     };
     let tcp = source::tcp::Settings {
-        listen: std::net::SocketAddr::from(([127, 0, 0, 1], 0)),
-        connections_max: 100,
-        idle_timeout: Duration::from_secs(60),
-        line_bytes_max: 256 * 1024,
+        listen: source::listen::Place::Address(([127, 0, 0, 1], 0).into()),
+        admission: source::listen::Admission::of_all(100),
+        tls: None,
+        connection: source::connection::Settings {
+            idle_timeout: Duration::from_secs(60),
+            first_byte_timeout: Duration::from_secs(60),
+            line_bytes_max: 256 * 1024,
+            ack: false,
+        },
     };
     agent::Settings {
         admin: admin::Settings { listen: None, token: None, lag_max: Duration::from_secs(900) },

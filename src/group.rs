@@ -9,6 +9,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::chunk::Chunk;
 use crate::dead_letter::DeadLetter;
 use crate::meter::Meter;
+use crate::notice::Notice;
 use crate::position::Cursor;
 
 /// Some whole lines of a chunk.
@@ -84,4 +85,6 @@ pub struct PackedGroup {
     pub tallies: Vec<SourceTally>,
     /// The chunks' shares of the intake, given back after the commit.
     pub permits: Vec<Arc<OwnedSemaphorePermit>>,
+    /// Of the chunks whose last line is in the group: who hears of the commit.
+    pub notices: Vec<Notice>,
 }

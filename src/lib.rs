@@ -14,7 +14,8 @@
 //!    gzipped body. A line that is no event comes out as a [`dead_letter`], and too many of those
 //!    make the [`breaker`] hold the source. Workers do this in any order.
 //! 5. The [`committer`] puts the groups back in order and writes bodies, cursors, dead letters and
-//!    tallies in one transaction to the [`store`]. Whatever may be acknowledged is so from here.
+//!    tallies in one transaction to the [`store`]. Whatever may be acknowledged is so from
+//!    here: a [`notice`] tells who waits for it.
 //! 6. [`delivery`] has a [lane](delivery::lane) for every meter. It takes the oldest body, waits
 //!    for the tenant's [budget](tenant::budget), makes one
 //!    [request](delivery::request) by the [transport](tenant::transport), and reads what the
@@ -52,6 +53,7 @@ pub mod intake;
 pub mod mapping;
 pub mod mediation;
 pub mod meter;
+pub mod notice;
 pub mod pack;
 pub mod position;
 pub mod replay;

@@ -283,6 +283,7 @@ fn slice(tag: &Arc<SourceTag>, letter: &StoredLetter, line: &[u8]) -> Slice {
     let (range, end) = (0..line.len(), first.saturating_add(1));
     let content = Content::Lines(Buffer::from(line));
     let stream = Arc::new(stream);
-    let chunk = Arc::new(Chunk { stream, first, end, content, file: None, permit: None });
+    let chunk =
+        Arc::new(Chunk { stream, first, end, content, file: None, permit: None, notice: None });
     Slice { chunk, range, first, end, lines: 1 }
 }

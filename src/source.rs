@@ -4,20 +4,25 @@
 //! A source never changes a line, never waits for anything but input, its breaker, room in the
 //! intake and the stop signal, and never moves a cursor: the committer does, with the lines.
 
+pub mod connection;
 pub mod file;
+pub mod http;
 pub mod lines;
+pub mod listen;
 pub mod once;
 mod prepare;
 mod ready;
 pub mod stdin;
 mod stream;
 pub mod tcp;
+pub mod unix;
 
 use std::sync::Arc;
 
 use crate::chunk::{Buffer, SourceTag};
 use crate::intake::Intake;
 use crate::stop::Stop;
+use crate::telemetry::Vitals;
 pub use prepare::{Error, Prepared, Running, prepare};
 
 /// What every source gets from the agent.
@@ -31,6 +36,8 @@ pub struct Context {
     pub intake: Intake,
     /// When it has to end.
     pub stop: Stop,
+    /// Whether the store is full, among other things.
+    pub vitals: Arc<Vitals>,
 }
 
 /// The settings of one source, by its `type`.
@@ -44,6 +51,10 @@ pub enum Settings {
     Stdin(stdin::Settings),
     /// `type = "tcp"`.
     Tcp(tcp::Settings),
+    /// `type = "http"`.
+    Http(http::Settings),
+    /// `type = "unix"`.
+    Unix(unix::Settings),
 }
 
 /// A buffer that is mostly empty goes back to its pool and a small one takes its place: the

@@ -1,4 +1,4 @@
-//! The signal that ends the sources, seen by tasks and by threads that wait in the kernel.
+//! The signals that end the sources or make them look again, seen by tasks and by threads that wait in the kernel.
 //!
 //! Only sources hear it. Everything behind them ends because its input closed.
 
@@ -6,6 +6,7 @@ use std::io::{self, PipeReader, PipeWriter};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// A source's view of the stop signal.
@@ -15,6 +16,8 @@ pub struct Stop {
     pub drain: CancellationToken,
     /// Cancelled when the grace period is used up: end now, whatever is left.
     pub abandon: CancellationToken,
+    /// Changes when files that are read once, such as certificates, have to be read again.
+    pub look_again: watch::Receiver<()>,
     wake: Arc<PipeReader>,
 }
 
@@ -22,6 +25,7 @@ pub struct Stop {
 #[derive(Debug)]
 pub struct Stopper {
     stop: Stop,
+    tell_look_again: watch::Sender<()>,
     // Never written to: closing it makes `wake` readable for every thread that polls it.
     hold_open: Option<PipeWriter>,
 }
@@ -30,17 +34,24 @@ impl Stopper {
     /// A signal that has not been given.
     pub fn new() -> io::Result<Self> {
         let (wake, hold_open) = io::pipe()?;
+        let (tell_look_again, look_again) = watch::channel(());
         let stop = Stop {
             drain: CancellationToken::new(),
             abandon: CancellationToken::new(),
+            look_again,
             wake: Arc::new(wake),
         };
-        Ok(Self { stop, hold_open: Some(hold_open) })
+        Ok(Self { stop, tell_look_again, hold_open: Some(hold_open) })
     }
 
     /// What the sources get.
     pub fn signal(&self) -> Stop {
         self.stop.clone()
+    }
+
+    /// Asks every source to read its files again that it has read once.
+    pub fn look_again(&self) {
+        self.tell_look_again.send_replace(());
     }
 
     /// Asks every source to drain and end.

@@ -16,6 +16,7 @@ mod lock;
 pub mod migrations;
 pub mod reader;
 pub mod receipts;
+mod requests;
 pub mod sources;
 pub mod tallies;
 
@@ -186,6 +187,7 @@ impl Store {
                 dead_letters::insert(&transaction, letter, Tries::default(), work.now)?;
             }
             tallies::add_group(&transaction, group, work.now)?;
+            requests::insert(&transaction, &group.notices, work.now)?;
         }
         for settlement in work.settlements {
             settle(&transaction, settlement, track_prefix)?;

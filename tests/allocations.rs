@@ -65,6 +65,7 @@ fn group(events: u32, event_id_field: Option<&str>, format: Option<&str>) -> Gro
         content: Content::Lines(Buffer::from(lines.into_bytes())),
         file: None,
         permit: None,
+        notice: None,
     };
     let end = u64::from(events);
     let slice = Slice { chunk: Arc::new(chunk), range, first: 0, end, lines: events };

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
 
 /// What crosses between the stages. `mediation` reads answers, `telemetry` counts.
-const TYPES: [&str; 17] = [
+const TYPES: [&str; 18] = [
     "body",
     "breaker",
     "chunk",
@@ -21,6 +21,7 @@ const TYPES: [&str; 17] = [
     "mapping",
     "mediation",
     "meter",
+    "notice",
     "position",
     "schema",
     "settlement",
@@ -44,9 +45,12 @@ const STAGES: [&str; 6] = ["admin", "source", "pack", "committer", "delivery", "
 const WIRING: [&str; 6] = ["agent", "cli", "config", "demo", "replay", "simulator"];
 
 /// Crates with one home each: nobody else names them.
-const HOMES: [(&str, &[&str]); 12] = [
+const HOMES: [(&str, &[&str]); 15] = [
     ("reqwest", &["tenant/transport.rs"]),
-    ("rustls", &["tenant/transport.rs"]),
+    ("rustls", &["tenant/transport.rs", "source/listen/tls.rs"]),
+    ("tokio_rustls", &["source/listen"]),
+    ("ipnet", &["source/listen/network.rs"]),
+    ("listenfd", &["source/listen/inherited.rs"]),
     ("governor", &["tenant/pace.rs"]),
     ("prometheus_client", &["admin", "telemetry.rs"]),
     ("rusqlite", &["store"]),

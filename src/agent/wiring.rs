@@ -1,6 +1,5 @@
 //! Builds the channels between the stages and starts them, the last one first.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
@@ -18,6 +17,7 @@ use crate::delivery::{self, Phase};
 use crate::intake::{Intake, Outlet, intake};
 use crate::pack;
 use crate::settlement::{LaneState, Posting, Settlement};
+use crate::source::listen::Inherited;
 use crate::source::{self, Context};
 use crate::stop::{Stop, Stopper};
 use crate::store::Store;
@@ -31,12 +31,12 @@ const GROUPS_WAITING_PER_WORKER: usize = 1;
 
 /// Opens and starts everything. On an error nothing is left running but threads whose input has
 /// closed.
-pub(super) fn start(settings: &Settings) -> Result<Run, Error> {
+pub(super) fn start(settings: &Settings, inherited: Inherited) -> Result<Run, Error> {
     let system = |what| move |source| Error::System { what, source };
     let stopper = Stopper::new().map_err(system("stop signal"))?;
     let admin = admin::bind(&settings.admin)?;
     let mut store = Store::open(&settings.store, &settings.name)?;
-    let prepared = prepare(&settings.sources, &store, &settings.store.directory)?;
+    let prepared = prepare(settings, &store, inherited)?;
     let connection = delivery::connect(&settings.delivery, &settings.meters)?;
     // From here on requests can be under way: a start that fails before is no run.
     let tenant::Settings { requests_in_flight_max, retry_after_max, .. } = settings.delivery.tenant;
@@ -83,7 +83,8 @@ pub(super) fn start(settings: &Settings) -> Result<Run, Error> {
     start_packing(&settings.pack, outlet, &packed, &vitals, &mut supervisor)?;
     drop(packed);
     let sources = make_known(settings, &postings, &stopper.signal(), &mut supervisor);
-    let common = Common { agent: &settings.name, intake: &intake, stop: &stopper.signal() };
+    let common =
+        Common { agent: &settings.name, intake: &intake, stop: &stopper.signal(), vitals: &vitals };
     let mut ready = start_sources(sources, prepared, &common, &mut supervisor)?;
     let onlookers_until = CancellationToken::new();
     if let Some(listener) = admin {
@@ -161,13 +162,22 @@ fn start_packing(
 /// What can fail of a source before anything runs.
 type Prepared = Vec<source::Prepared>;
 
-fn prepare(sources: &[Source], store: &Store, directory: &Path) -> Result<Prepared, Error> {
-    let prepare = |source: &Source| {
+fn prepare(
+    settings: &Settings,
+    store: &Store,
+    mut inherited: Inherited,
+) -> Result<Prepared, Error> {
+    let directory = settings.store.directory.as_path();
+    let mut prepare = |source: &Source| {
         let cursors = store.cursors(&source.name)?;
         let failed = |reason| Error::Source { name: Arc::clone(&source.name), reason };
-        source::prepare(&source.settings, cursors, directory).map_err(failed)
+        source::prepare(&source.settings, cursors, directory, &mut inherited).map_err(failed)
     };
-    sources.iter().map(prepare).collect()
+    let prepared = settings.sources.iter().map(&mut prepare).collect();
+    for name in inherited.left() {
+        tracing::warn!(name, "a socket of the service manager is for no source");
+    }
+    prepared
 }
 
 /// The sources as everything else sees them; their states are on record from here on.
@@ -193,6 +203,7 @@ struct Common<'a> {
     agent: &'a Arc<str>,
     intake: &'a Intake,
     stop: &'a Stop,
+    vitals: &'a Arc<Vitals>,
 }
 
 fn start_sources(
@@ -208,6 +219,7 @@ fn start_sources(
             tag: Arc::clone(&tag),
             intake: common.intake.clone(),
             stop: common.stop.clone(),
+            vitals: Arc::clone(common.vitals),
         };
         ready.listening.extend(prepared.address().map(|at| (Arc::clone(&tag.name), at)));
         let name = format!("source/{}", tag.name);

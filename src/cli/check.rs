@@ -188,7 +188,7 @@ mod tests {
         let (printed, code) = check(&text)?;
         insta::assert_snapshot!(printed, @r#"
         sources.s.meter: found "n", expected the name of a meter; did you mean "m"?
-        sources.s.type: found nothing, expected one of "file", "stdin", "tcp"
+        sources.s.type: found nothing, expected one of "file", "stdin", "tcp", "unix", "http"
         "#);
         assert_eq!(code, 78);
         Ok(())

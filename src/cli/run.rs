@@ -9,6 +9,7 @@ use super::failure::Failure;
 use super::log;
 use crate::agent::{self, Ready, Request, signals};
 use crate::config::{self, LoadFor};
+use crate::source::listen::Inherited;
 
 /// Threads of the runtime: it only waits for sockets, all else has threads of its own.
 const RUNTIME_THREADS: usize = 2;
@@ -23,6 +24,7 @@ pub struct Arguments {
 
 /// Runs until it is asked to stop, or until every source has ended and everything is delivered.
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let inherited = Inherited::from_environment();
     let environment = config::process_environment();
     let loaded = config::load(LoadFor::Run, arguments.config.as_deref(), environment)?;
     log::start(&loaded.log);
@@ -30,7 +32,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         tracing::warn!("configuration: {warning}");
     }
     runtime()?.block_on(async {
-        agent::run(loaded.settings, requests()?, log_ready).await?;
+        agent::run(loaded.settings, inherited, requests()?, log_ready).await?;
         Ok(())
     })
 }

@@ -33,6 +33,7 @@ fn group(number: u64, body: usize) -> PackedGroup {
         cursors: Vec::new(),
         tallies: vec![tally],
         permits: Vec::new(),
+        notices: Vec::new(),
     }
 }
 

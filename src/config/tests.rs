@@ -344,7 +344,7 @@ fn the_example_loads_as_it_is_and_says_the_defaults() -> Tested {
 fn the_example_loads_with_every_comment_in_force() -> Tested {
     let loaded = load_with(&example_in_full(), &FILLED_IN)?;
     assert_eq!(loaded.warnings, []);
-    assert_eq!(loaded.settings.sources.len(), 6);
+    assert_eq!(loaded.settings.sources.len(), 8);
     assert_eq!(loaded.settings.intake_bytes_max, 16 << 20);
     Ok(())
 }

@@ -83,6 +83,7 @@ impl Scene {
             cursors: Vec::new(),
             tallies: vec![tally],
             permits: Vec::new(),
+            notices: Vec::new(),
         };
         self.commit(&[group], &[])?;
         meter.backlog.notify_one();

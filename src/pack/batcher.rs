@@ -15,6 +15,7 @@ use crate::chunk::{Chunk, Content};
 use crate::group::{Group, Slice};
 use crate::intake::Outlet;
 use crate::meter::Meter;
+use crate::notice::Notice;
 use crate::position::Numbering;
 
 /// How often a batcher with open groups looks whether sources wait for room.
@@ -64,7 +65,8 @@ struct OpenGroup {
     payload_bytes_max: usize,
     /// What each event costs beside its line.
     stamp_bytes: usize,
-    since: Instant,
+    /// When it is sealed, whatever it holds.
+    until: Instant,
 }
 
 /// How much of the lines at hand a group takes.
@@ -77,7 +79,7 @@ struct Share {
 impl Batcher<'_> {
     /// When the oldest open group has to be sealed.
     fn deadline(&self) -> Option<Instant> {
-        self.open.iter().map(|group| group.since + self.linger_max).min()
+        self.open.iter().map(|group| group.until).min()
     }
 
     /// Adds a chunk to its meter's group, sealing as often as needed. False: nobody takes groups.
@@ -88,6 +90,9 @@ impl Batcher<'_> {
             let slice = Slice { chunk: Arc::clone(&chunk), range: 0..0, first, end, lines: 1 };
             return self.push(slice, now);
         };
+        if let Some(Notice::Request(request)) = &chunk.notice {
+            return self.add_whole(&chunk, lines.len(), now, request.linger_max);
+        }
         if chunk.first == 0 && chunk.stream.has_header() {
             // Here, because chunks still come in their order, and workers pack in any.
             chunk.stream.learn_header(lines);
@@ -124,11 +129,32 @@ impl Batcher<'_> {
         }
     }
 
+    /// Adds a chunk that must not be cut, because its lines commit together, however many
+    /// requests they will make.
+    fn add_whole(
+        &mut self,
+        chunk: &Arc<Chunk>,
+        bytes: usize,
+        now: Instant,
+        linger_max: Duration,
+    ) -> bool {
+        let meter = &chunk.stream.source.meter;
+        let lines = u32::try_from(chunk.end - chunk.first).unwrap_or(u32::MAX);
+        if !self.group(meter, now).fits(lines as usize, bytes) && !self.seal(meter) {
+            return false;
+        }
+        let group = self.group(meter, now);
+        // Somebody waits for the answer.
+        group.until = group.until.min(now + linger_max);
+        let (first, end) = (chunk.first, chunk.end);
+        self.push(Slice { chunk: Arc::clone(chunk), range: 0..bytes, first, end, lines }, now)
+    }
+
     /// The open group of `meter`.
     fn group(&mut self, meter: &Arc<Meter>, now: Instant) -> &mut OpenGroup {
         let known = self.open.iter().position(|group| Arc::ptr_eq(&group.meter, meter));
         let index = known.unwrap_or_else(|| {
-            self.open.push(OpenGroup::new(meter, now));
+            self.open.push(OpenGroup::new(meter, now + self.linger_max));
             self.open.len() - 1
         });
         // The index was found or made two lines above.
@@ -159,8 +185,7 @@ impl Batcher<'_> {
 
     fn seal_expired(&mut self, now: Instant) -> bool {
         let open = std::mem::take(&mut self.open);
-        let (expired, open) =
-            open.into_iter().partition(|group| now >= group.since + self.linger_max);
+        let (expired, open) = open.into_iter().partition(|group| now >= group.until);
         self.open = open;
         let expired: Vec<OpenGroup> = expired;
         expired.into_iter().all(|group| self.hand_over(group))
@@ -174,7 +199,7 @@ impl Batcher<'_> {
 }
 
 impl OpenGroup {
-    fn new(meter: &Arc<Meter>, now: Instant) -> Self {
+    fn new(meter: &Arc<Meter>, until: Instant) -> Self {
         Self {
             meter: Arc::clone(meter),
             slices: Vec::new(),
@@ -183,7 +208,7 @@ impl OpenGroup {
             // The brackets of the array.
             bytes: 2,
             stamp_bytes: meter.event_id_field.as_ref().map_or(0, |name| stamp_bytes_max(name)),
-            since: now,
+            until,
         }
     }
 
@@ -220,6 +245,14 @@ impl OpenGroup {
         self.events += lines;
         self.bytes += slice.range.len() + lines * self.stamp_bytes;
         self.slices.push(slice);
+    }
+
+    /// Whether so many more lines leave it within the limits. An empty group takes any.
+    fn fits(&self, lines: usize, bytes: usize) -> bool {
+        let events = self.events + lines;
+        self.events == 0
+            || (events <= self.meter.limits.events_per_request_max as usize
+                && self.bytes + bytes + lines * self.stamp_bytes <= self.payload_bytes_max)
     }
 
     fn is_full(&self) -> bool {

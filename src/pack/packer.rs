@@ -6,6 +6,8 @@
 
 mod mapped;
 
+mod request;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -19,6 +21,7 @@ use crate::clock::Timestamp;
 use crate::dead_letter::{DeadLetter, Reason};
 use crate::group::{Group, PackedBatch, PackedGroup, Slice, SourceTally};
 use crate::meter::Meter;
+use crate::notice::{Notice, Request};
 use crate::position::{Cursor, FileMark, Numbering, Origin};
 
 /// Packs groups, one at a time. Its buffers are used again: a good event costs no allocation.
@@ -108,6 +111,7 @@ impl Packer {
             cursors: cursors(&group.slices),
             tallies: outcome.tallies,
             permits: group.slices.iter().filter_map(|slice| slice.chunk.permit.clone()).collect(),
+            notices: notices(&group.slices),
         })
     }
 
@@ -121,6 +125,9 @@ impl Packer {
         self.array.begin();
         self.ends = Ends::default();
         for slice in &group.slices {
+            if !request::may_be_packed(slice, &group.meter, validator) {
+                continue;
+            }
             let stream = &slice.chunk.stream;
             let stamp = group.meter.event_id_field.as_ref();
             let stamp = stamp.map(|name| Stamp::new(name, stream.origin));
@@ -386,6 +393,15 @@ fn cursors(slices: &[Slice]) -> Vec<(Arc<str>, Cursor)> {
         cursors.push((Arc::clone(&slice.chunk.stream.source.name), cursor));
     }
     cursors
+}
+
+/// Who hears that all of a chunk is committed once `slices` are: its last line is among them. Who
+/// was refused has heard.
+fn notices(slices: &[Slice]) -> Vec<Notice> {
+    let ends_here = |slice: &&Slice| {
+        slice.end == slice.chunk.end && !request::of(slice).is_some_and(Request::is_refused)
+    };
+    slices.iter().filter(ends_here).filter_map(|slice| slice.chunk.notice.clone()).collect()
 }
 
 #[cfg(test)]

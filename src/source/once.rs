@@ -219,6 +219,7 @@ impl Run<'_> {
             content: piece.content,
             file: Some(Box::new(mark)),
             permit: None,
+            notice: None,
         };
         let (lines, bytes) = (piece.lines, piece.end - piece.first);
         Ready { chunk, lines, bytes }.send_blocking(self.context, &self.context.stop.drain)?;

@@ -1,11 +1,11 @@
 //! From settings to a source that can be started: what can fail before anything runs fails here.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 
-use super::{Context, Settings, file, once, stdin, tcp};
+use super::listen::{self, Inherited};
+use super::{Context, Settings, file, http, once, stdin, tcp, unix};
 use crate::position::Cursor;
 
 /// Why a source could not start, or ended.
@@ -22,7 +22,10 @@ pub enum Error {
     Stdin(#[from] stdin::Error),
     /// A listener.
     #[error(transparent)]
-    Tcp(#[from] tcp::Error),
+    Listen(#[from] listen::Error),
+    /// Requests.
+    #[error(transparent)]
+    Http(#[from] http::Error),
 }
 
 /// A source with its listener bound and its cursors read.
@@ -35,7 +38,11 @@ pub enum Prepared {
     /// Reads standard input to its end.
     Stdin(stdin::Settings),
     /// Listens.
-    Tcp(tcp::Settings, std::net::TcpListener),
+    Tcp(tcp::Settings, tcp::Bound),
+    /// Listens for requests.
+    Http(http::Settings, http::Bound),
+    /// Listens on a Unix socket.
+    Unix(unix::Settings, unix::Bound),
 }
 
 /// A source that only needs somebody to run it.
@@ -56,21 +63,34 @@ impl fmt::Debug for Running {
 }
 
 /// Binds what listens. `cursors` is what the store in the directory `store` knows of the
-/// source's files.
-pub fn prepare(settings: &Settings, cursors: Vec<Cursor>, store: &Path) -> Result<Prepared, Error> {
+/// source's files. Listeners that the service manager has opened are taken out of `inherited`.
+pub fn prepare(
+    settings: &Settings,
+    cursors: Vec<Cursor>,
+    store: &Path,
+    inherited: &mut Inherited,
+) -> Result<Prepared, Error> {
     Ok(match settings {
         Settings::File(settings) => Prepared::File(settings.clone(), cursors, store.to_owned()),
         Settings::Once(settings) => Prepared::Once(settings.clone(), cursors),
         Settings::Stdin(settings) => Prepared::Stdin(settings.clone()),
-        Settings::Tcp(settings) => Prepared::Tcp(settings.clone(), tcp::bind(settings)?),
+        Settings::Tcp(settings) => Prepared::Tcp(settings.clone(), tcp::bind(settings, inherited)?),
+        Settings::Http(settings) => {
+            Prepared::Http(settings.clone(), http::bind(settings, store, inherited)?)
+        }
+        Settings::Unix(settings) => {
+            Prepared::Unix(settings.clone(), unix::bind(settings, inherited)?)
+        }
     })
 }
 
 impl Prepared {
-    /// The address of a listener.
-    pub fn address(&self) -> Option<SocketAddr> {
+    /// The address or path of a listener.
+    pub fn address(&self) -> Option<String> {
         match self {
-            Self::Tcp(_, listener) => listener.local_addr().ok(),
+            Self::Tcp(_, listener) => listener.address(),
+            Self::Http(_, bound) => bound.address(),
+            Self::Unix(settings, _) => Some(settings.place.to_string()),
             Self::File(..) | Self::Once(..) | Self::Stdin(_) => None,
         }
     }
@@ -82,7 +102,7 @@ impl Prepared {
 
     /// Whether what it has read and was not committed is gone when the agent ends.
     pub fn is_stream(&self) -> bool {
-        matches!(self, Self::Stdin(_) | Self::Tcp(..))
+        matches!(self, Self::Stdin(_) | Self::Tcp(..) | Self::Http(..) | Self::Unix(..))
     }
 
     /// Puts it together with what the agent gives it.
@@ -100,6 +120,16 @@ impl Prepared {
             Self::Tcp(settings, listener) => {
                 Running::Async(Box::pin(
                     async move { Ok(tcp::run(listener, settings, context).await?) },
+                ))
+            }
+            Self::Http(settings, bound) => {
+                Running::Async(Box::pin(
+                    async move { Ok(http::run(bound, settings, context).await?) },
+                ))
+            }
+            Self::Unix(settings, bound) => {
+                Running::Async(Box::pin(
+                    async move { Ok(unix::run(bound, settings, context).await?) },
                 ))
             }
         }

@@ -9,10 +9,13 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use tokio::sync::watch;
+
 use self::messages::{Found, Oversized};
 use crate::chunk::{Buffer, Chunk, Content, Stream};
 use crate::dead_letter::Reason;
 use crate::intake::Intake;
+use crate::notice::Notifier;
 use crate::position::{Numbering, Origin, hash64};
 use crate::source::lines::{Cut, Discarded, cut};
 use crate::source::ready::Ready;
@@ -42,6 +45,10 @@ pub(super) struct Assembler {
     takes_messages: bool,
     /// The message that is being dropped because it is too long.
     oversized: Option<Oversized>,
+    /// Lines that were handed over; positions may count bytes.
+    lines: u64,
+    /// For a peer that wants to hear how many lines are durable.
+    notifier: Option<Notifier>,
 }
 
 impl Assembler {
@@ -73,7 +80,21 @@ impl Assembler {
             discarded: None,
             takes_messages: false,
             oversized: None,
+            lines: 0,
+            notifier: None,
         }
+    }
+
+    /// Tells from here on how many lines are durable.
+    pub(super) fn notify(&mut self) -> watch::Receiver<u64> {
+        let (notifier, seen) = Notifier::new();
+        self.notifier = Some(notifier);
+        seen
+    }
+
+    /// How many lines were handed over.
+    pub(super) fn lines_ready(&self) -> u64 {
+        self.lines
     }
 
     /// A buffer to append what is read to. It begins with the unfinished line and has room.
@@ -97,7 +118,7 @@ impl Assembler {
     pub(super) fn next(&mut self, buffer: &mut Buffer, intake: &Intake) -> Option<Ready> {
         if self.discarded.is_none() && self.takes_messages {
             match self.messages(buffer, intake) {
-                Found::Ready(ready) => return Some(ready),
+                Found::Ready(ready) => return Some(*ready),
                 Found::Nothing => return None,
                 Found::LongLine => {}
             }
@@ -161,13 +182,21 @@ impl Assembler {
     }
 
     fn ready(&mut self, content: Content, lines: u64, bytes: u64) -> Ready {
-        let first = self.next;
-        self.next += match self.stream.numbering {
+        let positions = match self.stream.numbering {
             Numbering::LineNumber => lines,
             Numbering::ByteOffset => bytes,
         };
+        self.chunk(content, positions, lines, bytes)
+    }
+
+    fn chunk(&mut self, content: Content, positions: u64, lines: u64, bytes: u64) -> Ready {
+        let first = self.next;
+        let end = first + positions;
+        self.next = end;
+        self.lines += lines;
         let stream = Arc::clone(&self.stream);
-        let chunk = Chunk { stream, first, end: self.next, content, file: None, permit: None };
+        let notice = self.notifier.as_ref().map(|notifier| notifier.notice(self.lines));
+        let chunk = Chunk { stream, first, end, content, file: None, permit: None, notice };
         Ready { chunk, lines, bytes }
     }
 }
@@ -180,7 +209,7 @@ pub(super) fn bytes_waiting(fd: impl AsFd) -> u64 {
 
 /// A stream comes once, so its origin need not be found again: it only has to differ from
 /// every other in the fleet, that of an earlier process with the same number included.
-fn origin(context: &Context, label: &str) -> Origin {
+pub(super) fn origin(context: &Context, label: &str) -> Origin {
     let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
     Origin(hash64(&[
         context.agent.as_bytes(),

@@ -1,258 +1,57 @@
 //! Takes newline-delimited events over TCP: a task per connection.
-//!
-//! Nothing is ever written to a connection. A full intake stops the reading, and TCP's window
-//! makes the sender wait. A connection that says nothing holds no buffer; at most
-//! sixteen connections hold one at a time, so memory does not grow with their number.
-//! The start of a line that is cut off by a disconnect, a time-out or a stop is a dead letter.
 
-use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use rustix::buffer::spare_capacity;
-use rustix::io::retry_on_intr;
-use tokio::io::Interest;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until};
-
-use crate::chunk::{Buffer, CHUNK_BYTES};
-use crate::intake::Closed;
-use crate::source::Context;
-use crate::source::stream::{Assembler, LastLine, bytes_waiting};
-
-/// Connections that may hold a buffer of 256 KiB at one time, those that wait for room in the
-/// intake included.
-const READERS_MAX: usize = 16;
-
-/// How long accepting pauses after a failure: most often, no file descriptor is left.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+use crate::source::listen::tls::{self, Tls};
+use crate::source::listen::{self, Admission, Error, Inherited, Listener, Place};
+use crate::source::{Context, connection};
 
 /// The settings of a TCP source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// The address to listen on.
-    pub listen: SocketAddr,
-    /// Connections at one time; further ones are closed at once.
-    pub connections_max: usize,
-    /// A connection that sends nothing for so long is closed.
-    pub idle_timeout: Duration,
-    /// The longest line, in bytes without its end.
-    pub line_bytes_max: usize,
+    /// Where to listen.
+    pub listen: Place,
+    /// Who is let in.
+    pub admission: Admission,
+    /// What peers see of us, and show of themselves; none: plain TCP.
+    pub tls: Option<tls::Settings>,
+    /// What holds for each connection.
+    pub connection: connection::Settings,
 }
 
-/// Why connections cannot be taken.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The address is in use, is not ours, or needs more rights.
-    #[error("cannot listen on {address}")]
-    Bind {
-        /// The configured address.
-        address: SocketAddr,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
-    /// The runtime refused the listener.
-    #[error("cannot wait for connections")]
-    Register(#[source] io::Error),
+/// What can fail before anything runs has not.
+#[derive(Debug)]
+pub struct Bound {
+    listener: Listener,
+    tls: Option<Arc<Tls>>,
 }
 
-/// Listens on the configured address; connections queue in the kernel until [`run`].
-pub fn bind(settings: &Settings) -> Result<std::net::TcpListener, Error> {
-    let address = settings.listen;
-    let listener = std::net::TcpListener::bind(address)
-        .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
-        .map_err(|source| Error::Bind { address, source })?;
-    if !address.ip().is_loopback() {
-        tracing::warn!(%address, "listening beyond this machine: whoever reaches the port can send events");
+impl Bound {
+    /// Where it listens.
+    pub fn address(&self) -> Option<String> {
+        self.listener.address()
     }
-    Ok(listener)
+}
+
+/// Listens at the configured place; connections queue in the kernel until [`run`].
+pub fn bind(settings: &Settings, inherited: &mut Inherited) -> Result<Bound, Error> {
+    let tls = settings.tls.as_ref().map(Tls::new).transpose()?.map(Arc::new);
+    let authenticates = settings.tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some());
+    let listener = Listener::bind(&settings.listen, &settings.admission, authenticates, inherited)?;
+    Ok(Bound { listener, tls })
 }
 
 /// Takes connections until the agent stops, and ends when each has ended.
-pub async fn run(
-    listener: std::net::TcpListener,
-    settings: Settings,
-    context: Context,
-) -> Result<(), Error> {
-    let listener = TcpListener::from_std(listener).map_err(Error::Register)?;
-    let server = Arc::new(Server { settings, context, readers: Semaphore::new(READERS_MAX) });
-    let mut connections = JoinSet::new();
-    let mut is_failing = false;
-    loop {
-        tokio::select! {
-            // Stop first: behind it nobody may be let in.
-            biased;
-            () = server.context.stop.drain.cancelled() => break,
-            Some(ended) = connections.join_next() => report(ended),
-            accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => {
-                    is_failing = false;
-                    server.admit(stream, peer, &mut connections);
-                }
-                Err(error) => {
-                    if !std::mem::replace(&mut is_failing, true) {
-                        tracing::warn!(%error, "cannot accept connections");
-                    }
-                    // A stop waits for this pause, which is short.
-                    sleep(ACCEPT_PAUSE).await;
-                }
-            },
-        }
+pub async fn run(bound: Bound, settings: Settings, context: Context) -> Result<(), Error> {
+    let Bound { listener, tls } = bound;
+    let Settings { admission, connection, .. } = settings;
+    let server = connection::Server::new(connection, context.clone());
+    let attend = move |socket, peer| Arc::clone(&server).attend(socket, peer);
+    tokio::select! {
+        served = listen::serve(listener, &admission, tls.as_ref(), &context, attend) => served,
+        // Without this arm certificates would stay as they were at the start.
+        never = tls::follow(tls.as_ref(), &context.stop) => match never {},
     }
-    // Closes the port before the connections are drained.
-    drop(listener);
-    while let Some(ended) = connections.join_next().await {
-        report(ended);
-    }
-    Ok(())
-}
-
-fn report(ended: Result<(), tokio::task::JoinError>) {
-    if let Err(error) = ended {
-        tracing::error!(%error, "a connection's task failed");
-    }
-}
-
-struct Server {
-    settings: Settings,
-    context: Context,
-    readers: Semaphore,
-}
-
-/// Why reading pauses or ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// The peer may send more.
-    Open,
-    /// The peer closed, or the connection failed.
-    Ended,
-}
-
-impl Server {
-    fn admit(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, tasks: &mut JoinSet<()>) {
-        let counters = &self.context.tag.counters;
-        if tasks.len() >= self.settings.connections_max {
-            counters.connections_refused.add(1);
-            return;
-        }
-        counters.connections.add(1);
-        let server = Arc::clone(self);
-        tasks.spawn(async move {
-            let line_bytes_max = server.settings.line_bytes_max;
-            let assembler = Assembler::new(&server.context, peer.to_string(), line_bytes_max);
-            let outcome = Connection { server: &server, stream, assembler }.serve().await;
-            if outcome == Err(Closed) {
-                tracing::error!(%peer, "stopped before all that was received was stored");
-            }
-        });
-    }
-}
-
-struct Connection<'a> {
-    server: &'a Server,
-    stream: TcpStream,
-    assembler: Assembler,
-}
-
-impl<'a> Connection<'a> {
-    /// Reads until the peer closes, says nothing for too long, or the agent stops.
-    async fn serve(&mut self) -> Result<(), Closed> {
-        let stop = &self.server.context.stop;
-        let mut deadline = Instant::now() + self.server.settings.idle_timeout;
-        loop {
-            tokio::select! {
-                // A stop is looked at first, or a sender that never pauses would hide it.
-                biased;
-                () = stop.drain.cancelled() => {
-                    self.drain().await?;
-                    break;
-                }
-                _ = self.stream.readable() => {}
-                () = sleep_until(deadline) => break,
-            }
-            let (bytes, state) = self.read().await?;
-            if state == State::Ended {
-                break;
-            }
-            if bytes > 0 {
-                deadline = Instant::now() + self.server.settings.idle_timeout;
-            }
-        }
-        match self.assembler.finish(LastLine::Refuse) {
-            Some(ready) => ready.send(&self.server.context).await,
-            None => Ok(()),
-        }
-    }
-
-    /// Reads what has come, up to a full buffer, and hands its whole lines over.
-    async fn read(&mut self) -> Result<(usize, State), Closed> {
-        let context = &self.server.context;
-        let _reader = self.reader().await?;
-        let mut buffer = self.assembler.begin(&context.intake);
-        let before = buffer.len();
-        let mut state = State::Open;
-        while state == State::Open && has_room(&buffer) {
-            let read =
-                self.stream.try_io(Interest::READABLE, || receive(&self.stream, &mut buffer));
-            match read {
-                Ok(0) => state = State::Ended,
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(_) => state = State::Ended,
-            }
-        }
-        let bytes = buffer.len() - before;
-        self.hand_over(&mut buffer).await?;
-        Ok((bytes, state))
-    }
-
-    /// Reads what lies in the socket buffer now, and no more.
-    async fn drain(&mut self) -> Result<(), Closed> {
-        let mut left = bytes_waiting(&self.stream);
-        while left > 0 {
-            let _reader = self.reader().await?;
-            let mut buffer = self.assembler.begin(&self.server.context.intake);
-            // Not `try_io`: it asks the runtime's memory of the socket, which may be behind.
-            let read = receive(&self.stream, &mut buffer).unwrap_or(0);
-            self.hand_over(&mut buffer).await?;
-            left = if read == 0 { 0 } else { left.saturating_sub(read as u64) };
-        }
-        Ok(())
-    }
-
-    /// The right to hold a buffer; given back when dropped.
-    async fn reader(&self) -> Result<SemaphorePermit<'a>, Closed> {
-        let server = self.server;
-        tokio::select! {
-            biased;
-            permit = server.readers.acquire() => permit.map_err(|_| Closed),
-            // Readers may wait for an intake that never has room again.
-            () = server.context.stop.abandon.cancelled() => Err(Closed),
-        }
-    }
-
-    async fn hand_over(&mut self, buffer: &mut Buffer) -> Result<(), Closed> {
-        let context = &self.server.context;
-        while let Some(ready) = self.assembler.next(buffer, &context.intake) {
-            ready.send(context).await?;
-        }
-        self.assembler.end(buffer);
-        Ok(())
-    }
-}
-
-/// Whether another read is worth its call before the lines are handed over.
-fn has_room(buffer: &Buffer) -> bool {
-    buffer.len() < CHUNK_BYTES.min(buffer.capacity())
-}
-
-/// One read of what the socket holds; `WouldBlock` when that is nothing.
-fn receive(stream: &TcpStream, buffer: &mut Buffer) -> io::Result<usize> {
-    Ok(retry_on_intr(|| rustix::io::read(stream, spare_capacity(buffer)))?)
 }
 
 #[cfg(test)]
@@ -261,7 +60,8 @@ mod tests {
     use crate::dead_letter::Reason;
     use crate::source::testing::{Bench, Event};
     use std::io::{Read, Write};
-    use std::net::TcpStream as Client;
+    use std::net::{SocketAddr, TcpStream as Client};
+    use std::time::Duration;
 
     struct Running {
         bench: Bench,
@@ -272,13 +72,19 @@ mod tests {
     fn start(connections_max: usize, idle_timeout: Duration) -> Running {
         let bench = Bench::new();
         let settings = Settings {
-            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            connections_max,
-            idle_timeout,
-            line_bytes_max: 100,
+            listen: Place::Address(SocketAddr::from(([127, 0, 0, 1], 0))),
+            admission: Admission::of_all(connections_max),
+            tls: None,
+            connection: connection::Settings {
+                idle_timeout,
+                first_byte_timeout: LONG,
+                line_bytes_max: 100,
+                ack: false,
+            },
         };
-        let listener = bind(&settings).expect("bound");
-        let address = listener.local_addr().expect("an address");
+        let listener = bind(&settings, &mut Inherited::default()).expect("bound");
+        let address = listener.address().and_then(|address| address.parse().ok());
+        let address = address.expect("an address");
         let task = bench.runtime.spawn(run(listener, settings, bench.context.clone()));
         Running { bench, address, task }
     }

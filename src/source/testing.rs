@@ -39,7 +39,13 @@ impl Bench {
             .expect("a runtime");
         let stopper = Stopper::new().expect("a pipe");
         let (intake, outlet) = intake(64 << 20, runtime.handle().clone());
-        let context = Context { agent: "agent".into(), tag, intake, stop: stopper.signal() };
+        let context = Context {
+            agent: "agent".into(),
+            tag,
+            intake,
+            stop: stopper.signal(),
+            vitals: Arc::default(),
+        };
         Self { context, outlet, stopper, runtime }
     }
 }

@@ -13,7 +13,7 @@ use super::Error;
 const APPLICATION_ID: i32 = 0x6d74_7264;
 
 /// The migrations in order. Never change one that was released: add another.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     r"
 CREATE TABLE meta (
     key TEXT PRIMARY KEY,
@@ -162,6 +162,15 @@ ALTER TABLE cursors ADD COLUMN written_at INTEGER NOT NULL DEFAULT 0;
 UPDATE cursors SET written_at = updated_at;
 -- Of a compressed file: its size when it was read to its end, 0 before.
 ALTER TABLE cursors ADD COLUMN packed_bytes INTEGER;
+",
+    r"
+-- Requests whose lines are committed, so that a repeat of one is known: a hash over its key, its
+-- body and its meter.
+CREATE TABLE requests (
+    hash BLOB PRIMARY KEY,
+    expires_at INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX requests_by_expiry ON requests (expires_at);
 ",
 ];
 

@@ -11,7 +11,7 @@ use super::decisions::{self, StoredBatch, Undecided};
 use super::lanes::{self, Waits};
 use super::receipts::{self, Receipt};
 use super::tallies::{self, Status, StoreStatus};
-use super::{BUSY_TIMEOUT, Error, FILE_NAME, batches, cursors, migrations};
+use super::{BUSY_TIMEOUT, Error, FILE_NAME, batches, cursors, migrations, requests};
 use crate::clock::Timestamp;
 use crate::position::{Cursor, FileIdentity};
 use crate::settlement::{BatchHead, BatchId};
@@ -87,6 +87,11 @@ impl Reader {
     /// The waits that the server asked for.
     pub fn waits(&self) -> Result<Waits, Error> {
         Ok(lanes::waits(&self.connection)?)
+    }
+
+    /// Whether a request with this hash is committed and remembered at `now`.
+    pub fn has_request(&self, hash: &[u8; 32], now: Timestamp) -> Result<bool, Error> {
+        Ok(requests::exists(&self.connection, hash, now)?)
     }
 
     /// The tallies and the equation, in one snapshot.

@@ -10,6 +10,7 @@ use super::*;
 use crate::dead_letter::{DeadLetter, Reason};
 use crate::group::{PackedBatch, SourceTally};
 use crate::meter::Meter;
+use crate::notice::{Notice, Request, RequestKey};
 use crate::position::{BytesHash, FileIdentity, FileMark, Origin};
 use crate::settlement::{BatchId, LaneState};
 use crate::store::dead_letters::Filter;
@@ -78,6 +79,7 @@ fn group(meter: &Arc<Meter>, events: u32, dead: u64, offset: u64) -> PackedGroup
         cursors: vec![("app".into(), cursor(offset))],
         tallies: vec![tally],
         permits: Vec::new(),
+        notices: Vec::new(),
     }
 }
 
@@ -420,4 +422,32 @@ proptest! {
         };
         prop_assert!(run().is_ok());
     }
+}
+
+#[test]
+fn a_request_is_known_from_its_commit_until_it_expires() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let settings = settings(directory.path());
+    let mut store = Store::open(&settings, "edge")?;
+    let meter = meter("m");
+    let later = |millis| Timestamp::from_millis(NOW.as_millis() + millis);
+    let request = |hash: u8, expires_at| {
+        let key = Some(RequestKey { hash: [hash; 32], expires_at });
+        let (request, _) = Request::new(key, Duration::ZERO);
+        let notices = vec![Notice::Request(Arc::new(request))];
+        PackedGroup { notices, ..group(&meter, 1, 0, 1) }
+    };
+    let reader = Reader::open(&settings.directory)?;
+    assert!(!reader.has_request(&[1; 32], NOW)?);
+    commit(&mut store, &[request(1, later(10)), request(2, later(1000))], &[])?;
+    assert!(reader.has_request(&[1; 32], NOW)? && reader.has_request(&[1; 32], later(9))?);
+    assert!(!reader.has_request(&[1; 32], later(10))? && !reader.has_request(&[3; 32], NOW)?);
+    // What has expired goes when others come.
+    let now = later(500);
+    store.commit(&Work { groups: &[request(3, later(2000))], settlements: &[], now })?;
+    let count: i64 =
+        store.connection.query_row("SELECT count(*) FROM requests", [], |row| row.get(0))?;
+    assert_eq!(count, 2);
+    assert!(reader.has_request(&[2; 32], now)? && reader.has_request(&[3; 32], now)?);
+    Ok(())
 }

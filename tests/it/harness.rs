@@ -1,8 +1,10 @@
 //! What the tests have in common: the program, its folder, the far end, and waiting.
 
 pub(crate) mod agent;
+pub(crate) mod authority;
 pub(crate) mod books;
 pub(crate) mod chaos;
+pub(crate) mod client;
 pub(crate) mod config;
 pub(crate) mod events;
 pub(crate) mod fatal;

@@ -6,11 +6,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
+use crate::harness::authority::Authority;
 use crate::harness::config::STDIN;
 use crate::harness::raw_server::read_request;
 use crate::harness::{Config, Folder, Result, lines, number};
@@ -18,37 +17,27 @@ use crate::harness::{Config, Folder, Result, lines, number};
 /// An authority, and a server whose certificate it signed for 127.0.0.1.
 struct TlsServer {
     address: SocketAddr,
-    authority: CertifiedIssuer<'static, KeyPair>,
+    authority: Authority,
     /// Requests that came through the handshake.
     requests: Arc<AtomicUsize>,
 }
 
-fn authority() -> Result<CertifiedIssuer<'static, KeyPair>> {
-    let mut params = CertificateParams::new(Vec::new())?;
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    Ok(CertifiedIssuer::self_signed(params, KeyPair::generate()?)?)
-}
-
 impl TlsServer {
     fn start(name: &str, asks_for_client: bool) -> Result<Self> {
-        let authority = authority()?;
-        let key = KeyPair::generate()?;
-        let certificate =
-            CertificateParams::new(vec![name.to_owned()])?.signed_by(&key, &authority)?;
-        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let authority = Authority::new()?;
+        let (chain, key) = authority.sign(name)?.der();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()?;
         let builder = if asks_for_client {
-            let mut roots = RootCertStore::empty();
-            roots.add(authority.der().clone())?;
             let verifier =
-                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build()?;
+                WebPkiClientVerifier::builder_with_provider(authority.roots()?, provider)
+                    .build()?;
             builder.with_client_cert_verifier(verifier)
         } else {
             builder.with_no_client_auth()
         };
-        let tls = Arc::new(builder.with_single_cert(vec![certificate.der().clone()], key)?);
+        let tls = Arc::new(builder.with_single_cert(chain, key)?);
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
         let requests = Arc::new(AtomicUsize::new(0));
@@ -71,9 +60,7 @@ impl TlsServer {
     }
 
     fn write_authority(&self, folder: &Folder) -> Result<PathBuf> {
-        let path = folder.directory("tls")?.join("ca.pem");
-        std::fs::write(&path, self.authority.pem())?;
-        Ok(path)
+        self.authority.write(&folder.directory("tls")?)
     }
 }
 
@@ -142,18 +129,12 @@ fn a_client_certificate_is_shown_when_it_is_configured() -> Result {
     let folder = Folder::new()?;
     let server = TlsServer::start("127.0.0.1", true)?;
     let authority = server.write_authority(&folder)?;
-    let key = KeyPair::generate()?;
-    let certificate =
-        CertificateParams::new(vec!["client".to_owned()])?.signed_by(&key, &server.authority)?;
-    let directory = folder.directory("tls")?;
-    let (chain_file, key_file) = (directory.join("client.pem"), directory.join("client.key"));
-    std::fs::write(&chain_file, certificate.pem())?;
-    std::fs::write(&key_file, key.serialize_pem())?;
+    let files = server.authority.sign("client")?.write(&folder.directory("tls")?, "client")?;
     let mediation = format!(
         "ca_file = \"{}\"\nclient_cert_file = \"{}\"\nclient_key_file = \"{}\"",
         authority.display(),
-        chain_file.display(),
-        key_file.display()
+        files.cert_file.display(),
+        files.key_file.display()
     );
     folder.run_to_end(&config(&server, mediation), lines(0..10).as_bytes())?;
     assert_eq!(number(&folder.status()?, "/equation/delivered")?, 10);

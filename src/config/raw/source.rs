@@ -1,13 +1,13 @@
 //! `[sources.NAME]` as it may be typed.
 
-use std::net::SocketAddr;
+mod listener;
 
 use super::super::reader::Reader;
 use super::mapping::Mapping;
-use super::{DAY, HOUR, MILLISECOND, MINUTE, SECOND};
+use super::{DAY, HOUR, MILLISECOND, SECOND};
 use crate::breaker;
 use crate::source::file::ReadFrom;
-use crate::source::{file, stdin, tcp};
+use crate::source::{file, http, stdin, tcp, unix};
 
 /// What `line_bytes_max` is unless a request holds less.
 pub(in super::super) const LINE_BYTES_MAX: usize = 256 << 10;
@@ -34,6 +34,9 @@ pub(in super::super) enum Kind {
     File(file::Settings),
     Stdin(stdin::Settings),
     Tcp(tcp::Settings),
+    Unix(unix::Settings),
+    /// With the names of its meters; none: all.
+    Http(http::Settings, Vec<String>),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -41,32 +44,49 @@ enum Type {
     File,
     Stdin,
     Tcp,
+    Unix,
+    Http,
 }
 
 impl Source {
     pub(super) fn read(name: String, reader: Reader<'_>) -> Self {
-        if !reader.is_set("meter") {
-            reader.missing("meter", "the name of one of the meters");
-        }
         let line_bytes_max = reader.size("line_bytes_max", 1..=64 << 20);
         let breaker = read_breaker(&reader);
-        let types = [("file", Type::File), ("stdin", Type::Stdin), ("tcp", Type::Tcp)];
+        let types = [
+            ("file", Type::File),
+            ("stdin", Type::Stdin),
+            ("tcp", Type::Tcp),
+            ("unix", Type::Unix),
+            ("http", Type::Http),
+        ];
         if !reader.is_set("type") {
-            reader.missing("type", "one of \"file\", \"stdin\", \"tcp\"");
+            reader.missing("type", "one of \"file\", \"stdin\", \"tcp\", \"unix\", \"http\"");
         }
         let chosen = reader.choice("type", &types);
+        // The clients of an HTTP source say which meter they mean.
+        let has_meter = !matches!(chosen, Some(Type::Http));
+        if has_meter && !reader.is_set("meter") {
+            reader.missing("meter", "the name of one of the meters");
+        }
         let kind = match chosen {
             Some(Type::File) => Some(Kind::File(read_file(&reader))),
             Some(Type::Stdin) => {
                 Some(Kind::Stdin(stdin::Settings { line_bytes_max: LINE_BYTES_MAX }))
             }
-            Some(Type::Tcp) => read_tcp(&reader).map(Kind::Tcp),
+            Some(Type::Tcp) => listener::read_tcp(&reader, &name).map(Kind::Tcp),
+            Some(Type::Unix) => listener::read_unix(&reader, &name).map(Kind::Unix),
+            Some(Type::Http) => {
+                for key in ["format", "select", "on_unparsable", "fields"] {
+                    reader.unsupported(key, "the key to be left out: requests hold events in JSON");
+                }
+                listener::read_http(&reader, &name).map(|(http, meters)| Kind::Http(http, meters))
+            }
             None => None,
         };
         let source = Self {
             name,
             key: reader.path().to_owned(),
-            meter: reader.text("meter"),
+            meter: if has_meter { reader.text("meter") } else { None },
             line_bytes_max: line_bytes_max.and_then(|bytes| usize::try_from(bytes).ok()),
             breaker,
             kind,
@@ -130,23 +150,4 @@ fn check_pattern(reader: &Reader<'_>, key: &str, pattern: &str) {
         let expected = format!("a valid pattern: {} at character {}", error.msg, error.pos + 1);
         reader.notes().problem(reader.key(key), found, expected);
     }
-}
-
-fn read_tcp(reader: &Reader<'_>) -> Option<tcp::Settings> {
-    const EXPECTED: &str = "an address and port, such as \"127.0.0.1:9170\"";
-    if !reader.is_set("listen") {
-        reader.missing("listen", EXPECTED);
-    }
-    let listen = reader.text_that("listen", |text| match text.parse::<SocketAddr>() {
-        Ok(_) => Ok(()),
-        Err(_) => Err(EXPECTED.to_owned()),
-    });
-    let connections_max = reader.integer("connections_max", 1..=1 << 20);
-    let idle_timeout = reader.duration("idle_timeout", MILLISECOND..=DAY * 7);
-    Some(tcp::Settings {
-        listen: listen?.parse().ok()?,
-        connections_max: connections_max.and_then(|n| usize::try_from(n).ok()).unwrap_or(1000),
-        idle_timeout: idle_timeout.unwrap_or(MINUTE * 5),
-        line_bytes_max: LINE_BYTES_MAX,
-    })
 }

@@ -2,14 +2,16 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::super::problem::{Notes, nearest, quoted};
 use super::super::raw::{self, Kind};
-use super::{Surroundings, mapping};
+use super::{Surroundings, file, mapping};
 use crate::agent::Source;
 use crate::meter::Meter;
-use crate::source::Settings;
+use crate::source::listen::{Place, tls};
+use crate::source::{Settings, http, unix};
 use crate::units::ByteSize;
 
 /// Resolves all sources; those without a usable type or meter are left out.
@@ -29,12 +31,24 @@ pub(super) fn resolve(
         let meter = source.meter.as_deref().and_then(|name| {
             let known = meters.iter().find(|meter| &*meter.name == name);
             if known.is_none() {
-                unknown_meter(&source.key, name, meters, notes);
+                unknown_meter(&format!("{}.meter", source.key), name, meters, notes);
             }
             known
         });
-        let (Some(meter), Some(kind)) = (meter, source.kind) else { continue };
+        let (meter, kind) = match (meter, source.kind) {
+            (Some(meter), Some(kind)) => (meter, kind),
+            (None, Some(Kind::Http(mut http, names))) => {
+                http.meters = http::Meters(served(&source.key, &names, meters, notes));
+                let Some(meter) = meters.first() else { continue };
+                (meter, Kind::Http(http, names))
+            }
+            _ => continue,
+        };
         let settings = match kind {
+            Kind::Http(http, _) => {
+                let http = http::Settings { line_bytes_max, ..http };
+                Settings::Http(resolve_http(&source.key, http, payload_bytes_max, around, notes))
+            }
             Kind::File(mut file) => {
                 file.line_bytes_max = line_bytes_max;
                 Settings::File(file)
@@ -44,8 +58,13 @@ pub(super) fn resolve(
                 Settings::Stdin(stdin)
             }
             Kind::Tcp(mut tcp) => {
-                tcp.line_bytes_max = line_bytes_max;
+                tcp.connection.line_bytes_max = line_bytes_max;
+                tcp.tls = tcp.tls.map(|tls| resolve_tls(&source.key, &tls, around, notes));
                 Settings::Tcp(tcp)
+            }
+            Kind::Unix(mut unix) => {
+                unix.connection.line_bytes_max = line_bytes_max;
+                Settings::Unix(unix)
             }
         };
         let is_file = matches!(settings, Settings::File(_));
@@ -54,6 +73,54 @@ pub(super) fn resolve(
         sources.push(Source { name, meter, mapping, settings, breaker: source.breaker });
     }
     sources
+}
+
+fn resolve_http(
+    key: &str,
+    mut http: http::Settings,
+    payload_bytes_max: usize,
+    around: &Surroundings<'_>,
+    notes: &Notes,
+) -> http::Settings {
+    if http.body_bytes_max == 0 {
+        http.body_bytes_max = payload_bytes_max;
+    }
+    http.tls = http.tls.map(|tls| resolve_tls(key, &tls, around, notes));
+    if let Some(named) = &http.token_file {
+        let key = format!("{key}.token_file");
+        let path = file::readable(&key, named, around, notes);
+        file::warn_if_readable_by_others(&key, &path, notes);
+        http.token_file = Some(path);
+    }
+    http
+}
+
+fn resolve_tls(
+    key: &str,
+    tls: &tls::Settings,
+    around: &Surroundings<'_>,
+    notes: &Notes,
+) -> tls::Settings {
+    let readable = |name, path| file::readable(&format!("{key}.{name}"), path, around, notes);
+    let key_file = readable("key_file", &tls.key_file);
+    file::warn_if_readable_by_others(&format!("{key}.key_file"), &key_file, notes);
+    let client_ca_file = tls.client_ca_file.as_ref().map(|path| readable("client_ca_file", path));
+    tls::Settings { cert_file: readable("cert_file", &tls.cert_file), key_file, client_ca_file }
+}
+
+/// The meters with these names; all of them when there is none.
+fn served(key: &str, names: &[String], meters: &[Arc<Meter>], notes: &Notes) -> Vec<Arc<Meter>> {
+    if names.is_empty() {
+        return meters.to_vec();
+    }
+    let meter = |(index, name): (usize, &String)| {
+        let known = meters.iter().find(|meter| *meter.name == **name);
+        if known.is_none() {
+            unknown_meter(&format!("{key}.meters[{index}]"), name, meters, notes);
+        }
+        known.cloned()
+    };
+    names.iter().enumerate().filter_map(meter).collect()
 }
 
 /// A line that is longer than a request could never be sent.
@@ -70,14 +137,14 @@ fn line_bytes_max(source: &raw::Source, payload_bytes_max: usize, notes: &Notes)
     typed
 }
 
-fn unknown_meter(source: &str, name: &str, meters: &[Arc<Meter>], notes: &Notes) {
+fn unknown_meter(key: &str, name: &str, meters: &[Arc<Meter>], notes: &Notes) {
     let names = || meters.iter().map(|meter| &*meter.name);
     let expected = match nearest(name, names()) {
         Some(near) => format!("the name of a meter; did you mean {near:?}?"),
         None if meters.is_empty() => "the name of a meter: there is no [meters.NAME]".to_owned(),
         None => format!("one of {}", names().collect::<Vec<_>>().join(", ")),
     };
-    notes.problem(format!("{source}.meter"), quoted(name), expected);
+    notes.problem(key, quoted(name), expected);
 }
 
 fn check_stdin(sources: &[raw::Source], notes: &Notes) {
@@ -91,13 +158,37 @@ fn check_stdin(sources: &[raw::Source], notes: &Notes) {
 
 fn check_listen(sources: &[raw::Source], notes: &Notes) {
     let mut taken: Vec<(&str, SocketAddr)> = Vec::new();
+    let mut paths: HashMap<&Path, &str> = HashMap::new();
     for source in sources {
-        let Some(Kind::Tcp(tcp)) = &source.kind else { continue };
-        if let Some((other, _)) = taken.iter().find(|(_, other)| collide(tcp.listen, *other)) {
-            let found = format!("{}, which {other} takes", tcp.listen);
-            notes.problem(format!("{}.listen", source.key), found, "an address of its own");
+        let listen = match &source.kind {
+            Some(Kind::Tcp(tcp)) => address(&tcp.listen),
+            Some(Kind::Http(http, _)) => address(&http.listen),
+            _ => None,
+        };
+        match (&source.kind, listen) {
+            (_, Some(listen)) => {
+                if let Some((other, _)) = taken.iter().find(|(_, other)| collide(listen, *other)) {
+                    let found = format!("{listen}, which {other} takes");
+                    notes.problem(format!("{}.listen", source.key), found, "an address of its own");
+                }
+                taken.push((source.key.as_str(), listen));
+            }
+            (Some(Kind::Unix(unix::Settings { place: unix::Place::File(file), .. })), None) => {
+                let path = file.path.as_path();
+                if let Some(other) = paths.insert(path, &source.key) {
+                    let found = format!("{}, which {other} takes", path.display());
+                    notes.problem(format!("{}.path", source.key), found, "a path of its own");
+                }
+            }
+            _ => {}
         }
-        taken.push((source.key.as_str(), tcp.listen));
+    }
+}
+
+fn address(place: &Place) -> Option<SocketAddr> {
+    match place {
+        Place::Address(address) => Some(*address),
+        Place::Inherited(_) => None,
     }
 }
 

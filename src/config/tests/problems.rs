@@ -2,6 +2,8 @@
 
 use super::*;
 
+mod listeners;
+
 #[test]
 fn five_mistakes_are_five_messages_with_their_keys() {
     let text = r#"

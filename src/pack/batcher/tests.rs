@@ -3,6 +3,7 @@ use crate::chunk::{Buffer, LineFault, SourceTag, Stream};
 use crate::dead_letter::Reason;
 use crate::intake::{Intake, intake};
 use crate::meter::Limits;
+use crate::notice::{Notice, Request};
 use crate::position::Origin;
 use proptest::prelude::*;
 use tokio_util::sync::CancellationToken;
@@ -32,6 +33,7 @@ fn chunk(stream: &Arc<Stream>, first: u64, lines: &str) -> Chunk {
         content: Content::Lines(Buffer::from(lines.as_bytes().to_vec())),
         file: None,
         permit: None,
+        notice: None,
     }
 }
 
@@ -185,4 +187,30 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_request_is_never_cut_and_does_not_wait_for_the_linger_time() -> std::io::Result<()> {
+    let stream = stream("a", 2, 1000);
+    let request = |first, lines: &str| {
+        let (request, _) = Request::new(None, Duration::from_millis(1));
+        let notice = Some(Notice::Request(Arc::new(request)));
+        Chunk { notice, ..chunk(&stream, first, lines) }
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let (intake, outlet) = intake(1 << 20, runtime.handle().clone());
+    let (sender, groups) = crossbeam_channel::unbounded();
+    std::thread::scope(|scope| {
+        scope.spawn(|| run(&outlet, Duration::from_secs(600), &sender));
+        let next = || groups.recv().map(|group| text(&group)).unwrap_or_default();
+        send(&intake, chunk(&stream, 0, "1\n"));
+        send(&intake, request(1, "2\n3\n"));
+        assert_eq!((next(), next()), ("1\n".into(), "2\n3\n".into()));
+        send(&intake, request(3, "4\n5\n6\n"));
+        assert_eq!(next(), "4\n5\n6\n");
+        send(&intake, request(6, "7\n"));
+        assert_eq!(next(), "7\n");
+        drop(intake);
+    });
+    Ok(())
 }

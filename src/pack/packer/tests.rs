@@ -4,9 +4,12 @@ use std::path::PathBuf;
 
 use crate::chunk::{Buffer, Chunk, SourceTag};
 use crate::meter::{Limits, UnknownFields};
+use crate::notice::{Notice, Request, Verdict};
 use crate::position::{BytesHash, FileIdentity, FileMark, TAIL_BYTES_MAX};
 use crate::schema::Schema;
 use proptest::prelude::*;
+use std::time::Duration;
+use tokio::sync::watch;
 
 fn meter(limits: Limits, id: Option<&str>) -> Arc<Meter> {
     Arc::new(bare_meter(limits, id))
@@ -54,6 +57,7 @@ fn group(meter: &Arc<Meter>, lines: &str) -> Group {
         content: Content::Lines(Buffer::from(lines.as_bytes().to_vec())),
         file: Some(Box::new(file)),
         permit: None,
+        notice: None,
     };
     let count = u32::try_from(lines.matches('\n').count()).unwrap_or(0);
     let range = 0..lines.len();
@@ -250,4 +254,56 @@ proptest! {
             }
         }
     }
+}
+
+/// `lines` as one request.
+fn request_of(meter: &Arc<Meter>, lines: &str) -> (Group, watch::Receiver<Option<Verdict>>) {
+    let (request, verdict) = Request::new(None, Duration::ZERO);
+    let Group { slices, .. } = group(meter, lines);
+    let notice = Some(Notice::Request(Arc::new(request)));
+    let whole = |slice: Slice| {
+        let chunk = Arc::into_inner(slice.chunk).expect("the only one");
+        let chunk = Chunk { file: None, notice: notice.clone(), ..chunk };
+        Slice { chunk: Arc::new(chunk), ..slice }
+    };
+    let slices = slices.into_iter().map(whole).collect();
+    (Group { number: 7, meter: Arc::clone(meter), slices }, verdict)
+}
+
+#[test]
+fn a_request_with_a_bad_line_leaves_nothing_and_its_neighbours_go_on() -> Result<(), Error> {
+    let meter = meter(WIDE, None);
+    let bad = format!("{}\n{{\"Quantity\":1}}\n\n{}\n[]\n", event(1), event(2));
+    let (mut both, refused) = request_of(&meter, &bad);
+    let (good, committed) = request_of(&meter, &format!("{}\n", event(3)));
+    both.slices.extend(good.slices);
+    let packed = Packer::new(2).pack(&both, NOW)?;
+    assert_eq!(packed.batches.iter().map(unpack).collect::<Vec<_>>(), [format!("[{}]", event(3))]);
+    assert_eq!((packed.dead_letters.len(), packed.notices.len()), (0, 1));
+    assert_eq!(packed.tallies.iter().map(|tally| tally.read).collect::<Vec<_>>(), [1]);
+    let Some(Verdict::Refused(lines)) = refused.borrow().clone() else { return Ok(()) };
+    let told: Vec<_> = lines.iter().map(|line| (line.index, line.reason)).collect();
+    assert_eq!(told, [(1, Reason::MissingField), (3, Reason::NotAnObject)]);
+    assert_eq!(lines.first().and_then(|line| line.field.as_deref()), Some("CustomerId"));
+    assert_eq!(*committed.borrow(), None);
+    for notice in &packed.notices {
+        notice.committed();
+    }
+    assert_eq!(*committed.borrow(), Some(Verdict::Committed));
+    Ok(())
+}
+
+#[test]
+fn a_request_that_is_too_large_for_one_body_makes_several_in_one_group() -> Result<(), Error> {
+    let meter = meter(Limits { events_per_request_max: 2, ..WIDE }, None);
+    let lines: String = (0..5).map(|number| event(number) + "\n").collect();
+    let (group, verdict) = request_of(&meter, &lines);
+    let packed = Packer::new(2).pack(&group, NOW)?;
+    assert_eq!(packed.batches.iter().map(|batch| batch.events).collect::<Vec<_>>(), [2, 2, 1]);
+    assert_eq!(*verdict.borrow(), None);
+    let small = self::meter(Limits { payload_bytes_max: 20, ..WIDE }, None);
+    let (group, verdict) = request_of(&small, &lines);
+    assert_eq!(Packer::new(2).pack(&group, NOW)?.batches.len(), 0);
+    assert!(matches!(&*verdict.borrow(), Some(Verdict::Refused(lines)) if lines.len() == 5));
+    Ok(())
 }

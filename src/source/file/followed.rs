@@ -405,6 +405,7 @@ impl Followed {
             content: piece.content,
             file: Some(Box::new(place.mark(path.clone()))),
             permit: None,
+            notice: None,
         }
     }
 }

@@ -2,7 +2,7 @@
 //! behind them, told apart by their first byte. Each becomes a line.
 
 use super::{Assembler, Ready};
-use crate::chunk::{Buffer, Chunk, Content, LineFault};
+use crate::chunk::{Buffer, Content, LineFault};
 use crate::dead_letter::Reason;
 use crate::intake::Intake;
 use crate::position::Numbering;
@@ -15,7 +15,7 @@ const LENGTH_DIGITS_MAX: usize = 9;
 /// What the messages at the start of a buffer came to.
 pub(super) enum Found {
     /// Lines, or one message that cannot be a line.
-    Ready(Ready),
+    Ready(Box<Ready>),
     /// Only the start of a message.
     Nothing,
     /// A message with a line end behind it that is too long.
@@ -102,7 +102,7 @@ impl Assembler {
                         let fault =
                             LineFault { reason: Reason::Unparsable, length, excerpt, tail: vec![] };
                         buffer.drain(..next);
-                        return Found::Ready(self.message_fault(fault, next as u64));
+                        return Found::Ready(Box::new(self.message_fault(fault, next as u64)));
                     }
                     lines.extend_from_slice(text);
                     lines.push(b'\n');
@@ -126,7 +126,7 @@ impl Assembler {
             Numbering::ByteOffset => lines.len() as u64,
         };
         let content = Content::Lines(right_sized(lines));
-        Found::Ready(self.message_chunk(content, positions, count, taken as u64))
+        Found::Ready(Box::new(self.chunk(content, positions, count, taken as u64)))
     }
 
     fn drop_oversized(&mut self, mut oversized: Oversized, buffer: &mut Buffer) -> Found {
@@ -141,7 +141,7 @@ impl Assembler {
         }
         let Oversized { length, framed, excerpt, .. } = oversized;
         let fault = LineFault { reason: Reason::LineTooLong, length, excerpt, tail: Vec::new() };
-        Found::Ready(self.message_fault(fault, length + framed))
+        Found::Ready(Box::new(self.message_fault(fault, length + framed)))
     }
 
     /// What there is of a message that is too long and whose end will not come.
@@ -152,15 +152,7 @@ impl Assembler {
     }
 
     fn message_fault(&mut self, fault: LineFault, bytes: u64) -> Ready {
-        self.message_chunk(Content::Fault(fault), 1, 1, bytes)
-    }
-
-    fn message_chunk(&mut self, content: Content, positions: u64, lines: u64, bytes: u64) -> Ready {
-        let first = self.next;
-        self.next += positions;
-        let stream = std::sync::Arc::clone(&self.stream);
-        let chunk = Chunk { stream, first, end: self.next, content, file: None, permit: None };
-        Ready { chunk, lines, bytes }
+        self.chunk(Content::Fault(fault), 1, 1, bytes)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Write;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -56,6 +57,26 @@ impl Agent {
         Ok(Self { child, stdin, log_path })
     }
 
+    /// Starts `meterd run` as a service manager does that has opened `sockets`, whose `names` have a
+    /// colon between them.
+    pub(crate) fn activated(
+        config: &Path,
+        folder: &Path,
+        sockets: [OwnedFd; 2],
+        names: &str,
+    ) -> Result<Self> {
+        let log_path = folder.join(format!("run-{}.log", RUNS.fetch_add(1, Ordering::Relaxed)));
+        let [first, second] = sockets;
+        // The number of the process is known to the shell, which then becomes the program.
+        let script = "exec 3<&0 4<&1 0</dev/null 1>/dev/null; \
+                      LISTEN_PID=$$ LISTEN_FDS=2 exec \"$0\" run -c \"$1\"";
+        let mut command = Command::new("sh");
+        command.args(["-c", script, env!("CARGO_BIN_EXE_meterd")]).arg(config);
+        command.current_dir(folder).env("LISTEN_FDNAMES", names).stdin(first).stdout(second);
+        let child = command.stderr(File::create(&log_path)?).spawn()?;
+        Ok(Self { child, stdin: None, log_path })
+    }
+
     /// Everything that it logged.
     pub(crate) fn log(&self) -> Result<String> {
         Ok(String::from_utf8_lossy(&std::fs::read(&self.log_path)?).into_owned())
@@ -99,6 +120,27 @@ impl Agent {
     pub(crate) fn tcp_address(&mut self) -> Result<SocketAddr> {
         let record = self.wait_logged("listening")?;
         Ok(super::text(&record, "/address")?.parse()?)
+    }
+
+    /// Where this one of its sources listens.
+    pub(crate) fn listening(&mut self, source: &str) -> Result<SocketAddr> {
+        self.wait_ready()?;
+        let log = self.log()?;
+        let records = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let mut found = records.filter(|record| {
+            super::text(record, "/message").is_ok_and(|said| said == "listening")
+                && super::text(record, "/source").is_ok_and(|name| name == source)
+        });
+        let record = found.next().ok_or_else(|| format!("{source} does not listen"))?;
+        Ok(super::text(&record, "/address")?.parse()?)
+    }
+
+    /// The memory that it holds now.
+    pub(crate) fn resident_bytes(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB")).ok_or("no VmRSS")?;
+        Ok(kibibytes.trim().parse::<u64>()? * 1024)
     }
 
     pub(crate) fn id(&self) -> u32 {

@@ -72,6 +72,10 @@ pub(crate) const STDIN: &str = "[sources.pipe]\ntype = \"stdin\"\nmeter = \"m\"\
 pub(crate) const TCP: &str =
     "[sources.net]\ntype = \"tcp\"\nmeter = \"m\"\nlisten = \"127.0.0.1:0\"\n";
 
+/// An HTTP source on a free port.
+pub(crate) const HTTP: &str =
+    "[sources.http]\ntype = \"http\"\nlisten = \"127.0.0.1:0\"\nlinger_max = \"5ms\"\n";
+
 /// A source that follows the files of `pattern`.
 pub(crate) fn file(pattern: &Path) -> String {
     file_of("app", "m", pattern)
