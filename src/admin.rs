@@ -28,7 +28,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::chunk::SourceTag;
 use crate::meter::Meter;
-use crate::telemetry::Vitals;
+use crate::position::Cursor;
+use crate::telemetry::{Spent, Vitals};
 use route::Service;
 
 /// Connections at one time; more wait in the kernel's queue.
@@ -76,6 +77,10 @@ pub struct View {
     pub sources: Vec<Arc<SourceTag>>,
     /// How the stages are.
     pub vitals: Arc<Vitals>,
+    /// How long requests waited for the rate of the tenant.
+    pub rate_waits: Arc<Spent>,
+    /// Bytes of the files behind cursors that are not committed.
+    pub lag_bytes: fn(&[Cursor]) -> u64,
     /// Where the store is.
     pub directory: PathBuf,
     /// The limit of the store.

@@ -29,6 +29,22 @@ impl Counter {
     }
 }
 
+/// Time that was spent on something, over all who did.
+#[derive(Debug, Default)]
+pub struct Spent(Counter);
+
+impl Spent {
+    /// Somebody has spent `time`.
+    pub fn add(&self, time: Duration) {
+        self.0.add(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    /// All of it so far, to the microsecond.
+    pub fn seconds(&self) -> f64 {
+        Duration::from_micros(self.0.value()).as_secs_f64()
+    }
+}
+
 /// Numbers that only rise, by something that has few values. Not for what happens once an event.
 #[derive(Debug)]
 pub struct Counts<K>(Mutex<BTreeMap<K, u64>>);
@@ -176,8 +192,19 @@ pub struct SourceCounters {
     pub bytes_read: Counter,
     /// Connections accepted.
     pub connections: Counter,
+    /// Those of them that have ended.
+    pub connections_ended: Counter,
     /// Connections turned away because of the limit.
     pub connections_refused: Counter,
+}
+
+impl SourceCounters {
+    /// Connections that are open.
+    pub fn connections_open(&self) -> u64 {
+        // In this order one that begins and ends in between is not missed twice.
+        let ended = self.connections_ended.value();
+        self.connections.value().saturating_sub(ended)
+    }
 }
 
 /// What was done for one meter.

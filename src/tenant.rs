@@ -23,6 +23,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use tokio::task::JoinSet;
 
+use crate::telemetry::Spent;
 use auth::Auth;
 use budget::Budget;
 use transport::Transport;
@@ -80,7 +81,11 @@ pub struct Settings {
 
 /// A client of the tenant that was not started: everything that can fail has not.
 #[derive(Debug)]
-pub struct Connection(Transport);
+pub struct Connection {
+    transport: Transport,
+    /// How long requests wait for the rate.
+    pub rate_waits: Arc<Spent>,
+}
 
 /// The tenant, for who sends. Clones share all of it.
 #[derive(Debug, Clone)]
@@ -103,20 +108,24 @@ impl Connection {
         let has_tls = urls.into_iter().any(is_remote)
             || matches!(&settings.credentials,
                 Credentials::Client { token_url, .. } if is_remote(token_url));
-        Transport::new(settings, has_tls).map(Self)
+        Ok(Self { transport: Transport::new(settings, has_tls)?, rate_waits: Arc::default() })
     }
 
     /// One whose requests a test answers.
     #[cfg(test)]
     pub fn scripted() -> (Self, tokio::sync::mpsc::UnboundedReceiver<transport::Exchange>) {
         let (transport, exchanges) = Transport::scripted();
-        (Self(transport), exchanges)
+        (Self { transport, rate_waits: Arc::default() }, exchanges)
     }
 
     /// Starts the owner of the token among `tasks`, which ends with the last clone of the tenant.
     pub fn start(self, settings: &Settings, tasks: &mut JoinSet<()>) -> Tenant {
-        let transport = Arc::new(self.0);
-        let budget = Budget::new(settings.requests_per_minute, settings.requests_in_flight_max);
+        let transport = Arc::new(self.transport);
+        let budget = Budget::new(
+            settings.requests_per_minute,
+            settings.requests_in_flight_max,
+            self.rate_waits,
+        );
         let budget = Arc::new(budget);
         let auth = Auth::start(settings, Arc::clone(&transport), Arc::clone(&budget), tasks);
         Tenant { transport, budget, auth }

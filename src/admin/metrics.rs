@@ -95,7 +95,21 @@ impl Scrape {
             .sources
             .iter()
             .map(|source| (source_label(&source.name), source.counters.bytes_read.value()));
-        counters(out, "meterd_bytes_read", "Bytes of lines read", bytes)
+        counters(out, "meterd_bytes_read", "Bytes of lines read", bytes)?;
+        #[expect(clippy::cast_precision_loss, reason = "2^53 bytes are more than a disk has")]
+        let lags = self
+            .status
+            .sources
+            .iter()
+            .filter_map(|(name, source)| Some((source_label(name), source.lag_bytes? as f64)));
+        let help = "Bytes of files that are not committed, as far as they can be seen";
+        gauges(out, "meterd_source_lag_bytes", help, lags)?;
+        #[expect(clippy::cast_precision_loss, reason = "a machine has fewer connections")]
+        let open =
+            self.view.sources.iter().map(|source| {
+                (source_label(&source.name), source.counters.connections_open() as f64)
+            });
+        gauges(out, "meterd_source_connections", "Connections that are open", open)
     }
 
     fn events(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -160,6 +174,10 @@ impl Scrape {
         let wire = self.of_meters(|meter| meter.counters.wire_bytes.value());
         let help = "Bytes of the gzip bodies in requests";
         counters(out, "meterd_wire_bytes", help, wire.into_iter())?;
+        let name = "meterd_rate_limit_wait_seconds";
+        let help = "Time that requests waited for the rate of the tenant, one beside the other";
+        let family = out.encode_descriptor(name, help, None, MetricType::Counter)?;
+        ConstCounter::new(self.view.rate_waits.seconds()).encode(family)?;
         let name = "meterd_request_duration_seconds";
         let help = "From the beginning of a request to its answer";
         let mut family = out.encode_descriptor(name, help, None, MetricType::Histogram)?;

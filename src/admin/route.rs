@@ -84,7 +84,8 @@ impl Service {
 }
 
 fn status(view: &View) -> Result<Status, store::Error> {
-    Reader::open(&view.directory)?.status(Timestamp::now(), Some(view.bytes_max))
+    let mut reader = Reader::open(&view.directory)?;
+    reader.status_with_lag(Timestamp::now(), Some(view.bytes_max), view.lag_bytes)
 }
 
 fn ready(view: &View, status: &Status) -> Answer {

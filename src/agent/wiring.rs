@@ -38,6 +38,7 @@ pub(super) fn start(settings: &Settings, inherited: Inherited) -> Result<Run, Er
     let mut store = Store::open(&settings.store, &settings.name)?;
     let prepared = prepare(settings, &store, inherited)?;
     let connection = delivery::connect(&settings.delivery, &settings.meters)?;
+    let rate_waits = Arc::clone(&connection.rate_waits);
     // From here on requests can be under way: a start that fails before is no run.
     let tenant::Settings { requests_in_flight_max, retry_after_max, .. } = settings.delivery.tenant;
     let unsettled = store.begin_run(requests_in_flight_max, retry_after_max, Timestamp::now())?;
@@ -93,6 +94,8 @@ pub(super) fn start(settings: &Settings, inherited: Inherited) -> Result<Run, Er
             meters: settings.meters.clone(),
             sources: ready.sources.clone(),
             vitals: Arc::clone(&vitals),
+            rate_waits,
+            lag_bytes: source::file::lag_bytes,
             directory: settings.store.directory.clone(),
             bytes_max: settings.store.bytes_max,
             lag_max: settings.admin.lag_max,

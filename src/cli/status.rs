@@ -21,11 +21,7 @@ pub struct Arguments {
 /// Prints the status; fails with exit code 1 when the equation does not hold.
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let Opened { mut reader, bytes_max } = arguments.store.open()?;
-    let mut status = reader.status(Timestamp::now(), bytes_max)?;
-    for (name, source) in &mut status.sources {
-        let cursors = reader.cursors(name)?;
-        source.lag_bytes = (!cursors.is_empty()).then(|| file::lag_bytes(&cursors));
-    }
+    let status = reader.status_with_lag(Timestamp::now(), bytes_max, file::lag_bytes)?;
     if arguments.json {
         print_json(&status)?;
     } else {

@@ -24,6 +24,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::source::Context;
 use crate::stop::Stop;
+use crate::telemetry::SourceCounters;
 pub use inherited::Inherited;
 pub use network::Network;
 pub(in crate::source) use socket::{Doors, Socket};
@@ -243,12 +244,14 @@ impl Inside {
 
 /// A seat inside; given back when dropped, a panic included.
 struct Seat {
+    counters: Arc<SourceCounters>,
     inside: Arc<Inside>,
     address: Option<IpAddr>,
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
+        self.counters.connections_ended.add(1);
         let Some(address) = self.address else { return };
         let mut counts = self.inside.counts();
         if let Some(count) = counts.get_mut(&address) {
@@ -286,8 +289,9 @@ impl Porter<'_> {
             }
             *count += 1;
         }
-        self.context.tag.counters.connections.add(1);
-        Some(Seat { inside: Arc::clone(inside), address: peer.address })
+        let counters = Arc::clone(&self.context.tag.counters);
+        counters.connections.add(1);
+        Some(Seat { counters, inside: Arc::clone(inside), address: peer.address })
     }
 
     fn refuse(&mut self, peer: &Peer, reason: &'static str) -> Option<Seat> {

@@ -101,6 +101,21 @@ impl Reader {
         Ok(tallies::status(&transaction, now, store)?)
     }
 
+    /// The same, and for each source with files the bytes that `lag_bytes` says of their cursors.
+    pub fn status_with_lag(
+        &mut self,
+        now: Timestamp,
+        bytes_max: Option<u64>,
+        lag_bytes: fn(&[Cursor]) -> u64,
+    ) -> Result<Status, Error> {
+        let mut status = self.status(now, bytes_max)?;
+        for (name, source) in &mut status.sources {
+            let cursors = self.cursors(name)?;
+            source.lag_bytes = (!cursors.is_empty()).then(|| lag_bytes(&cursors));
+        }
+        Ok(status)
+    }
+
     /// What is known of the files of `source`.
     pub fn cursors(&self, source: &str) -> Result<Vec<Cursor>, Error> {
         Ok(cursors::of_source(&self.connection, source)?)

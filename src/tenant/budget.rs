@@ -5,11 +5,15 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 
 use super::gate::Gate;
 use super::pace::Pace;
 use super::window::{Place, Window};
+use crate::telemetry::Spent;
+
+/// A long wait is counted in steps, so that it is seen while it lasts.
+const STEP: Duration = Duration::from_secs(1);
 
 /// Admits requests.
 #[derive(Debug)]
@@ -17,6 +21,7 @@ pub struct Budget {
     pace: Mutex<Pace>,
     window: Arc<Window>,
     gate: Gate,
+    waited: Arc<Spent>,
 }
 
 /// What an answer says about the load of the far end.
@@ -38,12 +43,14 @@ pub enum Load {
 }
 
 impl Budget {
-    /// At most `requests_per_minute` in any minute and `in_flight_max` at one time.
-    pub fn new(requests_per_minute: u32, in_flight_max: u32) -> Self {
+    /// At most `requests_per_minute` in any minute and `in_flight_max` at one time. What requests
+    /// wait for the rate is added to `waited`.
+    pub fn new(requests_per_minute: u32, in_flight_max: u32, waited: Arc<Spent>) -> Self {
         Self {
             pace: Mutex::new(Pace::new(requests_per_minute)),
             window: Window::new(in_flight_max),
             gate: Gate::default(),
+            waited,
         }
     }
 
@@ -56,15 +63,22 @@ impl Budget {
                 return None;
             }
             if let Some(opens_at) = self.gate.opens_at() {
-                sleep_until(opens_at).await;
+                self.wait(opens_at.saturating_duration_since(Instant::now())).await;
                 continue;
             }
             let admitted = self.pace().admit(Instant::now());
             match admitted {
                 Ok(()) => return Some(place),
-                Err(wait) => sleep(wait).await,
+                Err(wait) => self.wait(wait).await,
             }
         }
+    }
+
+    /// Waits for `time`, or for a step of it.
+    async fn wait(&self, time: Duration) {
+        let begin = Instant::now();
+        sleep(time.min(STEP)).await;
+        self.waited.add(begin.elapsed());
     }
 
     /// Nothing goes out for `pause`: the server said that the tenant is over its rate.
@@ -103,7 +117,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_under_way_is_bounded_and_given_back() {
-        let (budget, lane) = (Budget::new(60_000, 2), Gate::default());
+        let (budget, lane) = (Budget::new(60_000, 2, Arc::default()), Gate::default());
         let (first, _second) = (budget.admit(&lane).await, budget.admit(&lane).await);
         let third = tokio::time::timeout(Duration::from_millis(20), budget.admit(&lane)).await;
         assert!(third.is_err());
@@ -114,9 +128,22 @@ mod tests {
 
     #[tokio::test]
     async fn a_lane_that_is_to_wait_does_not_keep_a_place() {
-        let (budget, lane, other) = (Budget::new(60_000, 1), Gate::default(), Gate::default());
+        let (lane, other) = (Gate::default(), Gate::default());
+        let budget = Budget::new(60_000, 1, Arc::default());
         lane.close_for(Duration::from_secs(60));
         assert!(budget.admit(&lane).await.is_none());
         assert!(budget.admit(&other).await.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_is_counted_while_it_lasts() {
+        let waited = Arc::new(Spent::default());
+        let (budget, lane) = (Budget::new(60_000, 1, Arc::clone(&waited)), Gate::default());
+        budget.pause(Duration::from_secs(60));
+        let cut_off = tokio::time::timeout(Duration::from_millis(30_500), budget.admit(&lane));
+        assert!(cut_off.await.is_err());
+        assert!((30.0..31.0).contains(&waited.seconds()), "{}", waited.seconds());
+        assert!(budget.admit(&lane).await.is_some());
+        assert!((59.0..61.0).contains(&waited.seconds()), "{}", waited.seconds());
     }
 }

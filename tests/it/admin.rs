@@ -1,5 +1,6 @@
 //! Health, metrics and status over HTTP.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::harness::config::STDIN;
+use crate::harness::config::{STDIN, TCP, file};
 use crate::harness::sim::ReservedPort;
 use crate::harness::{Agent, Config, Folder, Result, Sim, event, lines, number, until};
 
@@ -84,7 +85,10 @@ fn health_readiness_and_status_follow_what_happens() -> Result {
 }
 
 /// Every metric that others rely on.
-const METRICS: [&str; 22] = [
+const METRICS: [&str; 25] = [
+    "meterd_source_lag_bytes{source=\"app\"}",
+    "meterd_source_connections{source=\"net\"}",
+    "meterd_rate_limit_wait_seconds_total",
     "meterd_events_read_total{source=\"pipe\"}",
     "meterd_events_ignored_total{source=\"pipe\"}",
     "meterd_bytes_read_total{source=\"pipe\"}",
@@ -113,9 +117,12 @@ const METRICS: [&str; 22] = [
 fn metrics_say_what_happened() -> Result {
     let folder = Folder::new()?;
     let sim = Sim::with_faults(&["status=503x2"])?;
-    folder.configure(&config(&sim))?;
+    let log = folder.path("usage.jsonl");
+    std::fs::write(&log, "\n")?;
+    folder.configure(&Config { sources: format!("{STDIN}{TCP}{}", file(&log)), ..config(&sim) })?;
     let mut agent = folder.start_with_pipe()?;
     let at = address(&mut agent)?;
+    let connected = TcpStream::connect(agent.tcp_address()?)?;
     let wrong = event(10).replace("\"C-00010\"", "5");
     agent.write(format!("{}{wrong}\n\n", lines(0..10)).as_bytes())?;
     folder.wait_counted("delivered", 10)?;
@@ -138,7 +145,82 @@ fn metrics_say_what_happened() -> Result {
     assert!(ask(at, open)?.1.ends_with("# EOF\n"));
     assert!(metrics.contains("# TYPE meterd_events_read_total counter\n"), "{metrics}");
     check_with_promtool(&metrics)?;
+    check_dashboard(&folder, &metrics)?;
+
+    let open = "meterd_source_connections{source=\"net\"}";
+    let lag = "meterd_source_lag_bytes{source=\"app\"}";
+    let wait = |name: &str, expected: f64| {
+        until(
+            name,
+            || Ok((metric(&fetch(at, "/metrics")?.1, name) == Some(expected)).then_some(())),
+        )
+    };
+    wait(open, 1.0)?;
+    drop(connected);
+    wait(open, 0.0)?;
+    wait(lag, 0.0)?;
+    // Half a line is not read to its end.
+    std::fs::write(&log, "\nhalf")?;
+    wait(lag, 4.0)?;
+    let status: Value = serde_json::from_str(&fetch(at, "/status")?.1)?;
+    assert_eq!(number(&status, "/sources/app/lag_bytes")?, 4);
     agent.stop()
+}
+
+#[test]
+fn waits_for_the_rate_are_counted() -> Result {
+    let folder = Folder::new()?;
+    let sim = Sim::start()?;
+    let limits = "requests_per_minute = 60\nevents_per_request_max = 1".to_owned();
+    folder.configure(&Config { limits, ..config(&sim) })?;
+    let mut agent = folder.start_with_pipe()?;
+    let at = address(&mut agent)?;
+    agent.write(lines(0..10).as_bytes())?;
+    until("a wait for the rate", || {
+        let metrics = fetch(at, "/metrics")?.1;
+        let waited = metric(&metrics, "meterd_rate_limit_wait_seconds_total");
+        Ok(waited.is_some_and(|seconds| seconds >= 1.0).then_some(()))
+    })?;
+    agent.signal(rustix::process::Signal::KILL)
+}
+
+/// The names of metrics in `text`, without what tells the parts of a histogram.
+fn names(text: &str) -> BTreeSet<String> {
+    let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+    let names = words.filter(|word| word.starts_with("meterd_") || word.starts_with("process_"));
+    let part = |name: &str| {
+        let parts = ["_bucket", "_sum", "_count"];
+        parts.iter().find_map(|part| name.strip_suffix(part)).unwrap_or(name).to_owned()
+    };
+    names.map(part).collect()
+}
+
+/// The dashboard asks for each metric that there is and for no other, and Prometheus understands how.
+fn check_dashboard(folder: &Folder, metrics: &str) -> Result {
+    let dashboard: Value = serde_json::from_str(include_str!("../../docs/grafana.json"))?;
+    let panels = dashboard["panels"].as_array().ok_or("no panels")?;
+    let targets = panels.iter().filter_map(|panel| panel["targets"].as_array()).flatten();
+    let queries: Vec<&str> = targets.filter_map(|target| target["expr"].as_str()).collect();
+    let types = metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+    let there: BTreeSet<String> = types.map(str::to_owned).collect();
+    assert_eq!(names(&queries.join("\n")), there);
+    let rule = |(number, query): (usize, &&str)| {
+        let query = query.replace("$__rate_interval", "5m").replace("$instance", ".*");
+        serde_json::json!({"record": format!("panel:{number}"), "expr": query})
+    };
+    let rules: Vec<Value> = queries.iter().enumerate().map(rule).collect();
+    let rules = serde_json::json!({"groups": [{"name": "dashboard", "rules": rules}]});
+    std::fs::write(folder.path("dashboard.yml"), rules.to_string())?;
+    let Ok(output) = Command::new("promtool")
+        .args(["check", "rules", "dashboard.yml"])
+        .current_dir(folder)
+        .output()
+    else {
+        writeln!(std::io::stderr(), "SKIPPED: there is no promtool, install prometheus")?;
+        return Ok(());
+    };
+    assert!(output.status.success(), "{output:?}");
+    Ok(())
 }
 
 /// Prometheus' own judgement, where its tool is.
