@@ -49,30 +49,35 @@ pub(super) fn upsert(
 }
 
 fn delete(transaction: &Transaction<'_>, source: &str, file: FileIdentity) -> rusqlite::Result<()> {
-    let query = "DELETE FROM cursors WHERE source = ?1 AND inode = ?2 AND born_nanos = ?3";
+    // Device numbers may change when the machine restarts; without a birth time they are what tells
+    // one file from another of the same inode number.
+    let query = "DELETE FROM cursors WHERE source = ?1 AND inode = ?2 AND born_nanos = ?3 \
+                 AND (born_nanos <> ?4 OR device = ?5)";
+    let (inode, device) = (file.inode.cast_signed(), file.device.cast_signed());
     let born = file.born_nanos.unwrap_or(NOT_BORN);
-    transaction.prepare_cached(query)?.execute(params![source, file.inode.cast_signed(), born])?;
+    transaction.prepare_cached(query)?.execute(params![source, inode, born, NOT_BORN, device])?;
     Ok(())
 }
 
 /// Whether everything of the file up to `offset` is delivered or a dead letter, and no dead letter
-/// of it, whose position begins with `label` and a colon, is left.
+/// of it is left. They are known by the origin in their event ids: the file may have had another
+/// name when they were written.
 pub(super) fn is_delivered(
     connection: &Connection,
     source: &str,
     file: FileIdentity,
     offset: u64,
-    label: &str,
 ) -> rusqlite::Result<bool> {
     // What is cut from a batch keeps the time of that: all that was committed with the cursor or
     // before it is gone once no batch is so old.
     let query = "SELECT EXISTS (SELECT 1 FROM cursors WHERE source = ?1 AND inode = ?2 \
-                 AND born_nanos = ?3 AND offset = ?4 AND NOT EXISTS \
-                 (SELECT 1 FROM batches WHERE created_at <= cursors.updated_at)) \
-                 AND NOT EXISTS (SELECT 1 FROM dead_letters WHERE source = ?1 \
-                 AND substr(position, 1, length(?5)) = ?5)";
-    let (inode, born) = (file.inode.cast_signed(), file.born_nanos.unwrap_or(NOT_BORN));
-    let values = params![source, inode, born, offset.cast_signed(), format!("{label}:")];
+                 AND born_nanos = ?3 AND (born_nanos <> ?4 OR device = ?5) AND offset = ?6 \
+                 AND NOT EXISTS (SELECT 1 FROM batches WHERE created_at <= cursors.updated_at) \
+                 AND NOT EXISTS (SELECT 1 FROM dead_letters \
+                 WHERE substr(event_id, 1, 17) = printf('%016x-', cursors.origin)))";
+    let (inode, device) = (file.inode.cast_signed(), file.device.cast_signed());
+    let born = file.born_nanos.unwrap_or(NOT_BORN);
+    let values = params![source, inode, born, NOT_BORN, device, offset.cast_signed()];
     connection.prepare_cached(query)?.query_row(values, |row| row.get(0))
 }
 

@@ -122,15 +122,14 @@ impl Reader {
     }
 
     /// Whether everything of a file of `source` up to `offset` is delivered or a dead letter, and
-    /// no dead letter is left whose position begins with `label`.
+    /// none of its dead letters is left.
     pub fn is_delivered(
         &self,
         source: &str,
         file: FileIdentity,
         offset: u64,
-        label: &str,
     ) -> Result<bool, Error> {
-        Ok(cursors::is_delivered(&self.connection, source, file, offset, label)?)
+        Ok(cursors::is_delivered(&self.connection, source, file, offset)?)
     }
 
     /// At most `limit` dead letters with numbers above `after`, oldest first; less when they are

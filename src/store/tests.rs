@@ -1,3 +1,4 @@
+mod cursors;
 mod decisions;
 mod receipts;
 

@@ -59,13 +59,14 @@ fn a_file_is_removed_only_when_it_is_delivered() -> Result {
     let folder = Folder::new()?;
     let port = ReservedPort::new()?;
     let logs = folder.directory("logs")?;
-    let names = ["whole", "bad", "unfinished", "written"].map(|name| logs.join(name));
+    let names = ["whole", "bad.1", "unfinished", "written"].map(|name| logs.join(name));
     let [whole, bad, unfinished, written] = &names;
     fs::write(whole, lines(0..10))?;
-    fs::write(bad, format!("{}no event\n", lines(10..20)))?;
+    let before_rotation = logs.join("bad");
+    fs::write(&before_rotation, format!("{}no event\n", lines(10..20)))?;
     fs::write(unfinished, format!("{}{{\"Cust", lines(20..30)))?;
     fs::write(written, lines(30..40))?;
-    for path in [whole, bad, unfinished] {
+    for path in [whole, &before_rotation, unfinished] {
         age(path, 2 * HOUR)?;
     }
     let sources = format!("{}remove_after = \"1h\"\n", file(&logs.join("*")));
@@ -74,6 +75,7 @@ fn a_file_is_removed_only_when_it_is_delivered() -> Result {
     // Read and not delivered: all are there, also after a restart.
     folder.wait_counted("stored", 40)?;
     agent.kill()?;
+    fs::rename(&before_rotation, bad)?;
     assert!(names.iter().all(|path| path.exists()));
     let sim = Sim::on(port)?;
     let mut agent = folder.start()?;

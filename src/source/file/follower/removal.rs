@@ -70,7 +70,7 @@ impl Follower<'_> {
             let Some(reader) = self.removal.reader() else { return };
             let (place, path) = (&file.place, file.label());
             let source = &self.context.tag.name;
-            match reader.is_delivered(source, place.identity, place.offset, &path) {
+            match reader.is_delivered(source, place.identity, place.offset) {
                 Ok(true) => match remove(file) {
                     Ok(true) => tracing::info!(%path, "a file was delivered and removed"),
                     Ok(false) => self.is_astray = true,

@@ -1,0 +1,39 @@
+//! Cursors: which file is which, and when nothing of one is left.
+
+use super::*;
+
+#[test]
+fn a_forgotten_file_leaves_the_one_of_another_device() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let mut store = Store::open(&settings(directory.path()), "a")?;
+    let meter = meter("m");
+    let mut other = cursor(70);
+    other.file.identity.device = 1;
+    let moved = |cursor: Cursor| PackedGroup {
+        cursors: vec![("app".into(), cursor)],
+        ..group(&meter, 0, 0, 0)
+    };
+    let mut forgotten = cursor(50);
+    forgotten.file.is_forgotten = true;
+    let groups = [group(&meter, 0, 0, 50), moved(other.clone()), moved(forgotten)];
+    commit(&mut store, &groups, &[])?;
+    assert_eq!(store.cursors("app")?, [other]);
+    Ok(())
+}
+
+#[test]
+fn a_dead_letter_belongs_to_its_file_whatever_the_name() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let settings = settings(directory.path());
+    let mut store = Store::open(&settings, "a")?;
+    let mut group = group(&meter("m"), 0, 1, 50);
+    commit(&mut store, std::slice::from_ref(&group), &[])?;
+    let reader = Reader::open(&settings.directory)?;
+    let is_delivered = |offset| reader.is_delivered("app", cursor(offset).file.identity, offset);
+    assert!(is_delivered(50)?, "the letter is another file's");
+    assert!(!is_delivered(49)?);
+    group.dead_letters[0].event_id = Some(format!("{}-40", Origin(u64::MAX)));
+    commit(&mut store, &[group], &[])?;
+    assert!(!is_delivered(50)?);
+    Ok(())
+}
