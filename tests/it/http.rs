@@ -362,3 +362,42 @@ fn half_a_request_does_not_hold_up_a_stop() -> Result {
     assert_eq!(folder.counted("read")?, 1);
     Ok(())
 }
+
+#[test]
+fn a_request_for_which_there_is_no_room_is_asked_to_come_again() -> Result {
+    const BODY_BYTES: usize = 4 << 20;
+    let folder = Folder::new()?;
+    let sim = Sim::start()?;
+    let (mut agent, address) = start(&folder, &sim, "body_bytes_max = \"4MiB\"")?;
+    // Four bodies of the largest size, each with its last byte still to come, take all the room.
+    let mut held = Vec::new();
+    for number in 0..4 {
+        let event = bulky_event(number, 1000);
+        let mut body = vec![b' '; BODY_BYTES - event.len()];
+        body.extend_from_slice(event.as_bytes());
+        let (path, headers) = ("/usage/bulk/g1", String::new());
+        let mut request = Post { address, path, headers, body: &body }.bytes();
+        let last = request.pop().ok_or("a body")?;
+        let mut stream = TcpStream::connect(address)?;
+        stream.write_all(&request)?;
+        held.push((stream, last));
+    }
+    let mut sent = 4;
+    let answer = until("all the room to be taken", || {
+        let answer = post(address, event(sent).as_bytes())?;
+        if answer.status == 200 {
+            sent += 1;
+        }
+        Ok((answer.status != 200).then_some(answer))
+    })?;
+    assert_eq!((answer.status, answer.header("retry-after")), (429, Some("1")));
+    assert!(!text(&answer.json()?, "/message")?.is_empty());
+    for (mut stream, last) in held {
+        stream.write_all(&[last])?;
+        assert_eq!(read_answer(&mut stream)?.status, 200);
+    }
+    assert_eq!(post(address, event(sent).as_bytes())?.status, 200);
+    sim.wait_events(sent + 1)?;
+    agent.stop()?;
+    sim.check_exactly_once(sent + 1)
+}

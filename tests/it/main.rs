@@ -14,6 +14,7 @@ mod commands;
 mod concurrency;
 mod configuration;
 mod credentials;
+mod curl;
 mod dead_letters;
 mod decisions;
 mod files;

@@ -1,8 +1,14 @@
 //! Answers in the forms of the endpoint that this one stands in for.
 
+use std::io::Write;
+
 use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use http_body_util::Full;
-use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::header::{
+    CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
 
@@ -10,6 +16,9 @@ use crate::notice::BadLine;
 
 /// Mediation's code for events that are not as their schema says.
 const VALIDATION_CODE: &str = "70000000";
+
+/// Mediation compresses answers with more bytes than that, for clients that take gzip.
+const GZIP_BYTES_MIN: usize = 1000;
 
 /// What goes back.
 pub(super) type Answer = Response<Full<Bytes>>;
@@ -121,6 +130,22 @@ pub(super) fn token(token: &str) -> Answer {
 pub(super) fn echo(mut answer: Answer, name: HeaderName, value: Option<HeaderValue>) -> Answer {
     answer.headers_mut().extend(value.map(|value| (name, value)));
     answer
+}
+
+/// `answer` for a client that takes gzip: compressed, if it is worth it.
+pub(super) fn compressed(answer: Answer) -> Answer {
+    let (mut head, body) = answer.into_parts();
+    let mut bytes = body.into_inner().unwrap_or_default();
+    if bytes.len() > GZIP_BYTES_MIN {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        if encoder.write_all(&bytes).is_ok()
+            && let Ok(packed) = encoder.finish()
+        {
+            bytes = packed.into();
+            head.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+    }
+    Response::from_parts(head, Full::new(bytes))
 }
 
 fn document(status: StatusCode, body: &Value) -> Answer {

@@ -7,7 +7,8 @@ use std::time::Duration;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::header::{
-    AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT,
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName,
+    HeaderValue, USER_AGENT,
 };
 use hyper::http::request::Parts;
 use hyper::{Method, Request};
@@ -118,6 +119,7 @@ impl Service {
                 refusal.answer()
             }
         };
+        let answer = if takes_gzip(&parts.headers) { answer::compressed(answer) } else { answer };
         answer::echo(answer, TRACK_ID, track_id)
     }
 
@@ -314,6 +316,21 @@ fn is_called(meter: &Meter, segment: &str) -> bool {
     segment == &*meter.name || Some(segment) == id
 }
 
+/// Whether the client asks for gzip, and not only to say that it is unwanted.
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    let codings = headers.get(ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
+    codings.unwrap_or_default().split(',').any(|coding| {
+        let mut parts = coding.split(';').map(str::trim);
+        let is_gzip = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("gzip"));
+        is_gzip && !parts.any(|weight| weight.strip_prefix("q=0").is_some_and(is_nought))
+    })
+}
+
+/// Whether nothing but zeros follows the point of a weight.
+fn is_nought(digits: &str) -> bool {
+    digits.chars().all(|char| matches!(char, '.' | '0'))
+}
+
 /// How the body is written; none: in no way that is known.
 fn form_of(headers: &HeaderMap) -> Option<Form> {
     let is_gzip = match headers.get(CONTENT_ENCODING).map(HeaderValue::as_bytes) {
@@ -336,4 +353,39 @@ fn form_of(headers: &HeaderMap) -> Option<Form> {
 /// What Zuora allows: at most 64 of US-ASCII, without some.
 fn is_track_id(id: &[u8]) -> bool {
     id.len() <= 64 && id.is_ascii() && !id.iter().any(|byte| b":;\"'".contains(byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::StatusCode;
+
+    use super::*;
+
+    #[test]
+    fn gzip_is_for_those_who_ask() {
+        let check = |value: &'static str, expected: bool| {
+            let headers =
+                HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static(value))]);
+            assert_eq!(takes_gzip(&headers), expected, "{value}");
+        };
+        check("gzip", true);
+        check("deflate, GZIP;q=0.5", true);
+        check("deflate, br", false);
+        check("gzip;q=0, identity", false);
+        check("gzip; q=0.000", false);
+        check("gzip;q=0.001", true);
+        check("", false);
+        assert!(!takes_gzip(&HeaderMap::new()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_not_known_in_time_is_answered_so() {
+        let (request, seen) = notice::Request::new(None, Duration::ZERO);
+        let begin = tokio::time::Instant::now();
+        let refusal = verdict(seen).await;
+        assert_eq!(refusal, Err(Refusal::Unknown));
+        assert_eq!(begin.elapsed(), VERDICT_TIMEOUT);
+        assert_eq!(Refusal::Unknown.answer().status(), StatusCode::GATEWAY_TIMEOUT);
+        drop(request);
+    }
 }
