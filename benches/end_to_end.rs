@@ -13,7 +13,7 @@ use std::error::Error;
 use std::hint::black_box;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -40,45 +40,93 @@ fn main() -> Result<()> {
     let runs = number("METERD_BENCH_RUNS", if is_bench { 5 } else { 1 });
     let directory = tempfile::tempdir()?;
     let data = support::events(events as usize, 11);
-    let file = directory.path().join("usage.jsonl");
-    std::fs::write(&file, &data)?;
-    let (mut bare, mut plain, mut stamped, mut idle) = (vec![], vec![], vec![], vec![]);
-    for _ in 0..runs {
-        bare.push(bare_loop(&data, events)?);
-        plain.push(agent(directory.path(), &file, events, false)?);
-        stamped.push(agent(directory.path(), &file, events, true)?);
+    let mut rows = vec![Row::new("bare loop, one thread", None)];
+    for setup in setups(directory.path(), &data)? {
+        rows.push(Row::new(setup.name, Some(setup)));
     }
-    idle.push(idle_share(
-        directory.path(),
-        100,
-        Duration::from_secs(if is_bench { 20 } else { 1 }),
-    )?);
-    let (bare, plain, stamped) = (median(&bare), median(&plain), median(&stamped));
-    print(events, u32::try_from(data.len())?, runs, [bare, plain, stamped], idle[0])
+    // In turns, so that what else the machine does strikes all alike.
+    for _ in 0..runs {
+        for row in &mut rows {
+            row.runs.push(match &row.setup {
+                None => bare_loop(&data, events)?,
+                Some(setup) => agent(directory.path(), setup, events)?,
+            });
+        }
+    }
+    let time = Duration::from_secs(if is_bench { 20 } else { 1 });
+    let idle = follow(directory.path(), Following { files: 100, written: 0, time })?;
+    let files = if is_bench { 10_000 } else { 200 };
+    let many = follow(directory.path(), Following { files, written: 0, time })?;
+    let busy = follow(directory.path(), Following { files, written: 100, time })?;
+    let mut out = std::io::stdout().lock();
+    let length = f64::from(u32::try_from(data.len())?) / f64::from(events);
+    writeln!(out, "{events} events of {length:.0} bytes, median of {runs} runs\n")?;
+    print(&mut out, &rows)?;
+    writeln!(out, "\n| files | written to | of a core | peak MiB | descriptors |")?;
+    writeln!(out, "|---|---|---|---|---|")?;
+    for (files, written, burden) in [(100, 0, idle), (files, 0, many), (files, 100, busy)] {
+        let Burden { share, peak_mib, descriptors } = burden;
+        let share = share * 100.0;
+        writeln!(out, "| {files} | {written} | {share:.2} % | {peak_mib:.0} | {descriptors} |")?;
+    }
+    Ok(())
 }
 
-fn print(events: u32, bytes: u32, runs: u32, rows: [Figures; 3], idle: f64) -> Result<()> {
-    let [bare, plain, stamped] = rows;
-    let mut out = std::io::stdout().lock();
-    let length = f64::from(bytes) / f64::from(events);
-    writeln!(out, "{events} events of {length:.0} bytes, median of {runs} runs\n")?;
+/// What the agent is made to do.
+struct Setup {
+    name: &'static str,
+    /// Keys of the meter.
+    meter: &'static str,
+    /// Keys of the source, behind its paths.
+    source: String,
+    file: PathBuf,
+}
+
+/// A row of the table.
+struct Row {
+    name: &'static str,
+    /// None: the bare loop.
+    setup: Option<Setup>,
+    runs: Vec<Figures>,
+}
+
+impl Row {
+    fn new(name: &'static str, setup: Option<Setup>) -> Self {
+        Self { name, setup, runs: Vec::new() }
+    }
+}
+
+const WITH_IDS: &str = "event_id_field = \"EventId\"";
+
+/// All that is measured, each with its file in `directory`.
+fn setups(directory: &Path, data: &[u8]) -> Result<Vec<Setup>> {
+    let file = directory.join("usage.jsonl");
+    std::fs::write(&file, data)?;
+    let plain = |name, meter| Setup { name, meter, source: String::new(), file: file.clone() };
+    let mut setups =
+        vec![plain("meterd, file to simulator", ""), plain("meterd, with event ids", WITH_IDS)];
+    for mapped in support::mappings() {
+        let file = directory.join(mapped.name);
+        std::fs::write(&file, mapped.lines(data))?;
+        setups.push(Setup { name: mapped.name, meter: "", source: mapped.keys, file });
+    }
+    Ok(setups)
+}
+
+fn print(out: &mut impl Write, rows: &[Row]) -> Result<()> {
     writeln!(out, "| | events/s | CPU seconds per million | of the bare loop | peak MiB |")?;
     writeln!(out, "|---|---|---|---|---|")?;
-    let rows = [
-        ("bare loop, one thread", bare),
-        ("meterd, file to simulator", plain),
-        ("meterd, with event ids", stamped),
-    ];
-    for (name, row) in rows {
-        let ratio = row.cpu_seconds_per_million / bare.cpu_seconds_per_million;
-        let peak = if row.peak_mib > 0.0 { format!("{:.0}", row.peak_mib) } else { "-".into() };
+    let medians: Vec<Figures> = rows.iter().map(|row| median(&row.runs)).collect();
+    for (row, figures) in rows.iter().zip(&medians) {
+        let Figures { events_per_second, cpu_seconds_per_million, peak_mib } = *figures;
+        let ratio = cpu_seconds_per_million / medians[0].cpu_seconds_per_million;
+        let peak = if peak_mib > 0.0 { format!("{peak_mib:.0}") } else { "-".into() };
         writeln!(
             out,
-            "| {name} | {:.0} | {:.3} | {ratio:.2} | {peak} |",
-            row.events_per_second, row.cpu_seconds_per_million
+            "| {} | {events_per_second:.0} | {cpu_seconds_per_million:.3} | {ratio:.2} | {peak} |",
+            row.name
         )?;
     }
-    writeln!(out, "\nidle, 100 files followed: {:.3} % of a core", idle * 100.0)?;
     Ok(())
 }
 
@@ -184,15 +232,14 @@ fn configuration(
     directory: &Path,
     address: &str,
     paths: &Path,
-    is_stamped: bool,
+    (meter, source): (&str, &str),
 ) -> Result<String> {
     let path = directory.join("meterd.toml");
-    let id = if is_stamped { "event_id_field = \"EventId\"" } else { "" };
     let text = format!(
         "[agent]\nname = \"bench\"\nstate_dir = \"{}\"\n\
          [mediation]\nbase_url = \"http://{address}\"\n[log]\nlevel = \"warn\"\n\
-         [meters.bench]\nglobal_id = \"bench\"\n{id}\n\
-         [sources.app]\ntype = \"file\"\nmeter = \"bench\"\npaths = [\"{}\"]\n",
+         [meters.bench]\nglobal_id = \"bench\"\n{meter}\n\
+         [sources.s]\ntype = \"file\"\nmeter = \"bench\"\npaths = [\"{}\"]\n{source}",
         directory.join("state").display(),
         paths.display()
     );
@@ -201,18 +248,14 @@ fn configuration(
 }
 
 /// One run of the agent, from its start until the last event has arrived.
-fn agent(directory: &Path, file: &Path, events: u32, is_stamped: bool) -> Result<Figures> {
+fn agent(directory: &Path, setup: &Setup, events: u32) -> Result<Figures> {
     let _ = std::fs::remove_dir_all(directory.join("state"));
     let (_simulator, address) = simulator()?;
-    let configuration = configuration(directory, &address, file, is_stamped)?;
+    let keys = (setup.meter, setup.source.as_str());
+    let configuration = configuration(directory, &address, &setup.file, keys)?;
     let begin = Instant::now();
     let agent = Process(meterd(&["run", "-c", &configuration]).spawn()?);
-    while accepted(&address)? < events {
-        if begin.elapsed() > Duration::from_secs(120) {
-            return Err("the events do not arrive".into());
-        }
-        std::thread::park_timeout(Duration::from_millis(2));
-    }
+    wait_accepted(&address, events, Duration::from_millis(2))?;
     let elapsed = begin.elapsed();
     let process = agent.0.id().to_string();
     Ok(Figures {
@@ -222,30 +265,78 @@ fn agent(directory: &Path, file: &Path, events: u32, is_stamped: bool) -> Result
     })
 }
 
-/// The share of a core that an agent takes that follows `files` files to which nobody writes.
-fn idle_share(directory: &Path, files: u32, time: Duration) -> Result<f64> {
-    let _ = std::fs::remove_dir_all(directory.join("state"));
+/// Files that are followed for a time.
+#[derive(Debug, Clone, Copy)]
+struct Following {
+    files: u32,
+    /// So many of them get [`LINES_PER_SECOND`] lines each.
+    written: u32,
+    time: Duration,
+}
+
+/// What following files takes.
+struct Burden {
+    /// Of a core.
+    share: f64,
+    peak_mib: f64,
+    /// Open at the end.
+    descriptors: usize,
+}
+
+/// Lines that go to each file that is written to, one at a time.
+const LINES_PER_SECOND: u32 = 10;
+
+/// What an agent takes that follows files, once it has read what was in them.
+fn follow(directory: &Path, following: Following) -> Result<Burden> {
+    let Following { files, written, time } = following;
+    for left in ["state", "logs"] {
+        let _ = std::fs::remove_dir_all(directory.join(left));
+    }
     let logs = directory.join("logs");
     std::fs::create_dir_all(&logs)?;
+    let path = |number: u32| logs.join(format!("{number}.jsonl"));
     for number in 0..files {
-        std::fs::write(
-            logs.join(format!("{number}.jsonl")),
-            support::events(10, u64::from(number)),
-        )?;
+        std::fs::write(path(number), support::events(10, u64::from(number)))?;
     }
     let (_simulator, address) = simulator()?;
-    let configuration = configuration(directory, &address, &logs.join("*.jsonl"), false)?;
+    let configuration = configuration(directory, &address, &logs.join("*.jsonl"), ("", ""))?;
     let agent = Process(meterd(&["run", "-c", &configuration]).spawn()?);
-    while accepted(&address)? < files * 10 {
-        std::thread::park_timeout(Duration::from_millis(20));
-    }
+    wait_accepted(&address, files * 10, Duration::from_millis(20))?;
     std::thread::park_timeout(Duration::from_secs(1).min(time));
     let process = agent.0.id().to_string();
-    let (begin, cpu) = (Instant::now(), schedstat_seconds(&process)?);
-    while begin.elapsed() < time {
-        std::thread::park_timeout(time.saturating_sub(begin.elapsed()));
+    let mut open = Vec::new();
+    for number in 0..written {
+        let step = (files / written.max(1)).max(1);
+        open.push(std::fs::OpenOptions::new().append(true).open(path(number * step))?);
     }
-    Ok((schedstat_seconds(&process)? - cpu) / begin.elapsed().as_secs_f64())
+    let line = support::events(1, 5);
+    let (begin, cpu) = (Instant::now(), schedstat_seconds(&process)?);
+    let mut lines = 0;
+    while begin.elapsed() < time {
+        for file in &mut open {
+            file.write_all(&line)?;
+            lines += 1;
+        }
+        std::thread::park_timeout(Duration::from_secs(1) / LINES_PER_SECOND);
+    }
+    wait_accepted(&address, files * 10 + lines, Duration::from_millis(20))?;
+    Ok(Burden {
+        share: (schedstat_seconds(&process)? - cpu) / begin.elapsed().as_secs_f64(),
+        peak_mib: peak_mib(&process)?,
+        descriptors: std::fs::read_dir(format!("/proc/{process}/fd"))?.count(),
+    })
+}
+
+/// Waits until the simulator has so many events.
+fn wait_accepted(address: &str, events: u32, between: Duration) -> Result<()> {
+    let begin = Instant::now();
+    while accepted(address)? < events {
+        if begin.elapsed() > Duration::from_secs(120) {
+            return Err("the events do not arrive".into());
+        }
+        std::thread::park_timeout(between);
+    }
+    Ok(())
 }
 
 /// Events that the simulator has accepted.

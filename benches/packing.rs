@@ -24,52 +24,17 @@ fn packing(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// A line of an event's four values.
-type Line = fn([&str; 4]) -> String;
-
 /// The same events made of other formats, without the id.
 fn mapping(criterion: &mut Criterion) {
-    const RULES: &str = "[sources.s.fields]\nCustomerId = { from = \"c\" }\n\
-        UsageIdentifier = { from = \"u\" }\nUsageDate = { from = \"t\" }\n\
-        Quantity = { from = \"q\" }\n";
     let mut group = criterion.benchmark_group("mapping");
     group.throughput(Throughput::Elements(support::EVENTS_PER_REQUEST as u64));
     let meter = support::meter(None);
-    let event = |[c, u, t, q]: [&str; 4]| {
-        format!(
-            "{{\"CustomerId\":\"{c}\",\"UsageIdentifier\":\"{u}\",\"UsageDate\":\"{t}\",\"Quantity\":{q}}}\n"
-        )
-    };
-    let select = "[[sources.s.select]]\nfield = \"Quantity\"\nexists = true\n";
-    let columns = "format = \"csv\"\ncsv.columns = [\"c\", \"u\", \"t\", \"q\"]\n";
-    let pattern = "format = \"regex\"\n\
-        pattern = '^(?<t>\\S+) user=(?<c>\\S+) op=(?<u>\\S+) units=(?<q>\\d+)$'\n";
-    let rows: [(&str, String, Line); 6] = [
-        ("json, selected", select.to_owned(), event),
-        ("json, mapped", RULES.to_owned(), |[c, u, t, q]| {
-            format!("{{\"c\":\"{c}\",\"u\":\"{u}\",\"t\":\"{t}\",\"q\":{q},\"level\":\"info\"}}\n")
-        }),
-        ("csv", format!("{columns}{RULES}"), |[c, u, t, q]| format!("{c},{u},{t},{q}\n")),
-        ("logfmt", format!("format = \"logfmt\"\n{RULES}"), |[c, u, t, q]| {
-            format!("t={t} level=info c={c} u={u} q={q}\n")
-        }),
-        ("regex", format!("{pattern}{RULES}"), |[c, u, t, q]| {
-            format!("{t} user={c} op={u} units={q}\n")
-        }),
-        (
-            "syslog, logfmt",
-            format!("format = \"syslog\"\nmessage_format = \"logfmt\"\n{RULES}"),
-            |[c, u, t, q]| format!("<14>1 {t} host app 17 - - c={c} u={u} t={t} q={q}\n"),
-        ),
-    ];
-    for (name, keys, line) in rows {
-        let lines = support::mapped_group(&meter, &keys, |values| {
-            line([values[0], values[1], values[2], values[3]])
-        });
+    for mapped in support::mappings() {
+        let lines = support::mapped_group(&meter, &mapped);
         let mut packer = Packer::new(support::LEVEL);
         let packed = packer.pack(&lines, NOW);
-        assert!(packed.is_ok_and(|packed| packed.dead_letters.is_empty()), "{name}");
-        group.bench_function(name, |bencher| {
+        assert!(packed.is_ok_and(|packed| packed.dead_letters.is_empty()), "{}", mapped.name);
+        group.bench_function(mapped.name, |bencher| {
             bencher.iter(|| black_box(packer.pack(black_box(&lines), NOW)));
         });
     }

@@ -90,12 +90,69 @@ pub(crate) fn group(meter: &Arc<Meter>) -> Group {
     group_of(&stream(meter), &events(EVENTS_PER_REQUEST, 7))
 }
 
-/// The same events in another format, with a source whose `keys` make them what they are.
-pub(crate) fn mapped_group(
-    meter: &Arc<Meter>,
-    keys: &str,
-    line: impl Fn(&[&str]) -> String,
-) -> Group {
+/// A format that a source of the name `s` makes events of.
+pub(crate) struct Mapped {
+    pub(crate) name: &'static str,
+    /// Keys of the source, behind its meter and type.
+    pub(crate) keys: String,
+    /// A line of an event's four values.
+    line: fn([&str; 4]) -> String,
+}
+
+/// How each event field is found in a line of the formats below.
+const RULES: &str = "[sources.s.fields]\nCustomerId = { from = \"c\" }\n\
+    UsageIdentifier = { from = \"u\" }\nUsageDate = { from = \"t\" }\n\
+    Quantity = { from = \"q\" }\n";
+
+/// One source of each kind.
+pub(crate) fn mappings() -> Vec<Mapped> {
+    let mapped = |name, keys: &str, line| Mapped { name, keys: format!("{keys}{RULES}"), line };
+    let selected = Mapped {
+        name: "json, selected",
+        keys: "[[sources.s.select]]\nfield = \"Quantity\"\nexists = true\n".to_owned(),
+        line: |[c, u, t, q]| {
+            format!(
+                "{{\"CustomerId\":\"{c}\",\"UsageIdentifier\":\"{u}\",\"UsageDate\":\"{t}\",\"Quantity\":{q}}}\n"
+            )
+        },
+    };
+    let columns = "format = \"csv\"\ncsv.columns = [\"c\", \"u\", \"t\", \"q\"]\n";
+    let pattern = "format = \"regex\"\n\
+        pattern = '^(?<t>\\S+) user=(?<c>\\S+) op=(?<u>\\S+) units=(?<q>\\d+)$'\n";
+    let syslog = "format = \"syslog\"\nmessage_format = \"logfmt\"\n";
+    vec![
+        selected,
+        mapped("json, mapped", "", |[c, u, t, q]| {
+            format!("{{\"c\":\"{c}\",\"u\":\"{u}\",\"t\":\"{t}\",\"q\":{q},\"level\":\"info\"}}\n")
+        }),
+        mapped("csv", columns, |[c, u, t, q]| format!("{c},{u},{t},{q}\n")),
+        mapped("logfmt", "format = \"logfmt\"\n", |[c, u, t, q]| {
+            format!("t={t} level=info c={c} u={u} q={q}\n")
+        }),
+        mapped("regex", pattern, |[c, u, t, q]| format!("{t} user={c} op={u} units={q}\n")),
+        mapped("syslog, logfmt", syslog, |[c, u, t, q]| {
+            format!("<14>1 {t} host app 17 - - c={c} u={u} t={t} q={q}\n")
+        }),
+    ]
+}
+
+impl Mapped {
+    /// What `events` of this file look like in the format.
+    pub(crate) fn lines(&self, events: &[u8]) -> Vec<u8> {
+        let events = std::str::from_utf8(events).unwrap_or_default();
+        let line = |event: &str| {
+            // Every fourth text between quotes is a value, and the number stands behind the last colon.
+            let texts: Vec<&str> = event.split('"').collect();
+            let number = texts[texts.len() - 1].trim_matches([':', '}']);
+            (self.line)([texts[3], texts[7], texts[11], number])
+        };
+        events.lines().map(line).collect::<String>().into_bytes()
+    }
+}
+
+/// The same events as of [`group`] in another format.
+pub(crate) fn mapped_group(meter: &Arc<Meter>, mapped: &Mapped) -> Group {
+    let keys = &mapped.keys;
     let text = format!(
         "mediation.base_url = \"http://127.0.0.1:1\"\nmeters.m.global_id = \"m\"\n\
          [sources.s]\nmeter = \"m\"\ntype = \"stdin\"\n{keys}"
@@ -105,15 +162,7 @@ pub(crate) fn mapped_group(
     let mapping = sources.into_iter().find_map(|source| source.mapping);
     assert!(mapping.is_some(), "{keys}");
     let source = SourceTag { mapping, ..SourceTag::new("bench", Arc::clone(meter)) };
-    let plain = String::from_utf8(events(EVENTS_PER_REQUEST, 7)).unwrap_or_default();
-    let values = |event: &str| {
-        // Every fourth text between quotes is a value, and the number stands behind the last colon.
-        let texts: Vec<&str> = event.split('"').collect();
-        let number = texts[texts.len() - 1].trim_matches([':', '}']);
-        line(&[texts[3], texts[7], texts[11], number])
-    };
-    let lines: String = plain.lines().map(values).collect();
-    group_of(&stream_of(source), lines.as_bytes())
+    group_of(&stream_of(source), &mapped.lines(&events(EVENTS_PER_REQUEST, 7)))
 }
 
 fn group_of(stream: &Arc<Stream>, lines: &[u8]) -> Group {
