@@ -191,7 +191,8 @@ impl<'a> Follower<'a> {
             }
             Turn::Changed => self.replace(key)?,
         }
-        if !was_open {
+        let is_open = self.table.get(&key).is_some_and(|file| file.file.is_some());
+        if is_open && !was_open {
             self.close_idle();
         }
         Ok(())
