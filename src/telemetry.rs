@@ -190,6 +190,9 @@ pub struct SourceCounters {
     pub lines_read: Counter,
     /// Bytes of those lines.
     pub bytes_read: Counter,
+    /// Of files that are read once: bytes on the disk that are behind it, those of earlier runs and
+    /// compressed ones included.
+    pub input_bytes: Counter,
     /// Connections accepted.
     pub connections: Counter,
     /// Those of them that have ended.

@@ -1,27 +1,24 @@
 //! `meterd send`: delivers files or standard input to the end.
 
+mod progress;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::mpsc::{Receiver, Sender};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::failure::Failure;
 use super::output::print;
 use super::run::{requests, runtime};
 use super::{log, status};
 use crate::agent::{self, Ready, Report, Request, Source};
-use crate::chunk::SourceTag;
 use crate::config::{self, LoadFor};
 use crate::mapping::{Mapping, Reference};
 use crate::meter::Meter;
 use crate::source::{self, once, stdin};
 use crate::units::{ByteSize, Period};
-
-/// How often the progress bar moves.
-const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The arguments of `meterd send`.
 #[derive(Debug, clap::Args)]
@@ -68,15 +65,15 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 async fn deliver(arguments: &Arguments, settings: agent::Settings) -> Result<(), Failure> {
-    let bytes = total_bytes(&arguments.files);
+    let bytes = progress::total_bytes(&arguments.files);
     let mut progress = None;
     let timed = timed(arguments)?;
     let mut is_late = timed.is_late;
     let meters = settings.meters.clone();
-    let ready = |ready: &Ready| progress = show_progress(ready, bytes);
+    let ready = |ready: &Ready| progress = progress::show(ready, bytes);
     let report = agent::run(settings, <_>::default(), timed.requests, ready).await;
     if let Some(progress) = progress {
-        progress.abort();
+        progress.finish();
     }
     let Report { status, was_stopped } = report?;
     print(&status::text(&status))?;
@@ -189,40 +186,4 @@ fn sources(arguments: &Arguments, reading: &Reading) -> Result<Vec<Source>, Fail
         add("stdin", source::Settings::Stdin(stdin::Settings { line_bytes_max }));
     }
     Ok(sources)
-}
-
-/// Bytes to read, when they are known: plain files only.
-fn total_bytes(files: &[PathBuf]) -> Option<u64> {
-    let size = |file: &PathBuf| {
-        let is_compressed = file.extension().is_some_and(|ending| ending == "gz");
-        if is_compressed { None } else { file.metadata().ok().map(|data| data.len()) }
-    };
-    if files.is_empty() { None } else { files.iter().map(size).sum() }
-}
-
-/// A bar on a terminal, nothing elsewhere.
-fn show_progress(ready: &Ready, bytes: Option<u64>) -> Option<tokio::task::JoinHandle<()>> {
-    let sources: Vec<Arc<SourceTag>> = ready.sources.clone();
-    let bar = match bytes {
-        Some(bytes) => ProgressBar::new(bytes),
-        None => ProgressBar::new_spinner(),
-    };
-    if bar.is_hidden() {
-        return None;
-    }
-    let template = match bytes {
-        Some(_) => "{bar:30} {bytes}/{total_bytes} {bytes_per_sec} eta {eta} {msg}",
-        None => "{spinner} {bytes} {bytes_per_sec} {msg}",
-    };
-    bar.set_style(ProgressStyle::with_template(template).unwrap_or(ProgressStyle::default_bar()));
-    Some(tokio::spawn(async move {
-        loop {
-            let read: u64 = sources.iter().map(|tag| tag.counters.bytes_read.value()).sum();
-            let delivered =
-                sources.first().map_or(0, |tag| tag.meter.counters.events_delivered.value());
-            bar.set_position(read);
-            bar.set_message(format!("{delivered} events delivered"));
-            sleep(PROGRESS_INTERVAL).await;
-        }
-    }))
 }

@@ -169,6 +169,7 @@ impl Run<'_> {
         }
         let mut is_last = false;
         let mut stream = None;
+        let mut counted = 0;
         loop {
             let step = if is_last {
                 place.read_last_line(file, self.context, self.line_bytes_max)?
@@ -182,6 +183,7 @@ impl Run<'_> {
                     let stream = Arc::clone(stream.get_or_insert_with(of));
                     learn_header(&stream, file, self.line_bytes_max)?;
                     self.send(stream, place.mark(path.to_owned()), piece)?;
+                    self.count_input(&mut counted, file.bytes_taken(place.offset));
                 }
                 Step::Discarding => is_last = false,
                 Step::Waiting => match file.end() {
@@ -189,7 +191,10 @@ impl Run<'_> {
                         let message = format!("{reason}, behind {offset} bytes of its content");
                         return Err(io::Error::new(io::ErrorKind::InvalidData, message).into());
                     }
-                    _ if is_last => return Ok(()),
+                    _ if is_last => {
+                        self.count_input(&mut counted, len);
+                        return Ok(());
+                    }
                     _ => is_last = true,
                 },
                 Step::Changed => return Err(Failure::Changed),
@@ -225,6 +230,13 @@ impl Run<'_> {
         Ready { chunk, lines, bytes }.send_blocking(self.context, &self.context.stop.drain)?;
         self.count(lines, bytes);
         if self.context.stop.is_draining() { Err(Closed) } else { Ok(()) }
+    }
+
+    /// Bytes of a file up to `taken` are behind us; up to `counted` that is known.
+    fn count_input(&self, counted: &mut u64, taken: u64) {
+        let new = taken.saturating_sub(*counted);
+        self.context.tag.counters.input_bytes.add(new);
+        *counted += new;
     }
 
     fn count(&mut self, lines: u64, bytes: u64) {

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::process::{Command, Stdio};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -162,4 +163,41 @@ fn a_file_that_was_sent_is_not_sent_again() -> Result {
         assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     }
     sim.check_exactly_once(100)
+}
+
+/// What `send` shows on a terminal, which util-linux's `script` is for it.
+fn on_a_terminal(folder: &Folder, arguments: &str) -> Result<String> {
+    let program = env!("CARGO_BIN_EXE_meterd");
+    let config = folder.config();
+    let line = format!("{program} send --meter m {arguments} -c {}", config.display());
+    let output = Command::new("script")
+        .args(["--quiet", "--return", "--command", &line, "/dev/null"])
+        .env("TERM", "xterm")
+        .env("COLUMNS", "200")
+        .current_dir(folder.path("."))
+        .stdin(Stdio::null())
+        .output()?;
+    assert!(output.status.success(), "{output:?}");
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[test]
+fn a_terminal_shows_how_far_it_has_come_and_how_long_it_takes() -> Result {
+    let sim = Sim::with_faults(&["hang=300ms"])?;
+    let folder = Folder::new()?;
+    let limits = "events_per_request_max = 100\nrequests_in_flight_max = 2".to_owned();
+    folder.configure(&Config { limits, ..Config::new(&sim.url(), "") })?;
+    std::fs::write(folder.path("plain"), lines(0..400))?;
+    std::fs::write(folder.path("packed"), compress(&lines(400..800))?)?;
+    let shown = on_a_terminal(&folder, "plain packed")?;
+    let draws: Vec<&str> = shown.split('\r').collect();
+    let total = " of ";
+    assert!(draws.iter().any(|draw| draw.contains(" left") && draw.contains(total)), "{shown}");
+    assert!(draws.iter().any(|draw| draw.contains(" events/s")), "{shown}");
+    let is_end = |draw: &&str| draw.contains("100 %") && draw.contains("800 events delivered");
+    assert!(draws.iter().any(is_end), "{shown}");
+    // What an earlier run has delivered is behind it at once.
+    let shown = on_a_terminal(&folder, "plain packed")?;
+    assert!(shown.contains("100 %") && shown.contains(", 0 events delivered"), "{shown}");
+    sim.check_exactly_once(800)
 }

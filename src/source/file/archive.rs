@@ -4,10 +4,11 @@
 //! last one decompresses what is between, a read before it begins anew. The first bytes are kept,
 //! because every read looks at them. What the decompression finds wrong ends the content there.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::os::unix::fs::FileExt;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use flate2::read::MultiGzDecoder;
@@ -73,6 +74,8 @@ pub(in crate::source) struct Archive {
 
 struct State {
     decoder: Box<dyn Read>,
+    /// Bytes of the compressed file that the decoder took.
+    taken: Rc<Cell<u64>>,
     /// The very first bytes, at most [`PREFIX_BYTES_MAX`].
     head: Vec<u8>,
     /// Bytes that came out and may be asked for again, from the offset `window_at` on.
@@ -95,6 +98,11 @@ impl Archive {
     /// The compressed file.
     pub(in crate::source) fn file(&self) -> &File {
         &self.file
+    }
+
+    /// Bytes of the compressed file behind which the content was reached.
+    pub(in crate::source) fn bytes_taken(&self) -> u64 {
+        self.state.borrow().taken.get()
     }
 
     /// Why no more bytes come, once all that there are have come.
@@ -131,14 +139,16 @@ impl ReadAt for Archive {
 
 impl State {
     fn new(file: &Arc<File>, format: Format) -> io::Result<Self> {
-        let input =
-            BufReader::with_capacity(STEP_BYTES, FromStart { file: Arc::clone(file), at: 0 });
+        let taken = Rc::new(Cell::new(0));
+        let start = FromStart { file: Arc::clone(file), at: Rc::clone(&taken) };
+        let input = BufReader::with_capacity(STEP_BYTES, start);
         let decoder: Box<dyn Read> = match format {
             Format::Gzip => Box::new(MultiGzDecoder::new(input)),
             Format::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(input)?),
             Format::Xz => Box::new(XzReader::new(input, true)),
         };
-        Ok(Self { decoder, head: Vec::new(), window: Vec::new(), window_at: 0, end: None })
+        let (head, window) = (Vec::new(), Vec::new());
+        Ok(Self { decoder, taken, head, window, window_at: 0, end: None })
     }
 
     /// Decompresses until the window holds `bytes` bytes from `offset` on, or all there are; and
@@ -201,13 +211,13 @@ impl State {
 /// Reads a file from its beginning, whoever else reads it.
 struct FromStart {
     file: Arc<File>,
-    at: u64,
+    at: Rc<Cell<u64>>,
 }
 
 impl Read for FromStart {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.file.read_at(buffer, self.at)?;
-        self.at += read as u64;
+        let read = self.file.read_at(buffer, self.at.get())?;
+        self.at.set(self.at.get() + read as u64);
         Ok(read)
     }
 }

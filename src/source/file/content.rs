@@ -43,6 +43,14 @@ impl FileContent {
         matches!(self, Self::Packed(_))
     }
 
+    /// Bytes on the disk behind which `offset` was reached.
+    pub(in crate::source) fn bytes_taken(&self, offset: u64) -> u64 {
+        match self {
+            Self::Plain(_) => offset,
+            Self::Packed(archive) => archive.bytes_taken(),
+        }
+    }
+
     /// Why a compressed file has no more bytes; none while it may have, and of plain files.
     pub(in crate::source) fn end(&self) -> Option<End> {
         match self {
