@@ -38,6 +38,7 @@ fn commits(criterion: &mut Criterion) {
                     .map(|number| PackedGroup {
                         number: number as u64,
                         meter: Arc::clone(&meter),
+                        schema: None,
                         batches: packed.batches.clone(),
                         dead_letters: Vec::new(),
                         cursors: Vec::new(),

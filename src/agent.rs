@@ -167,6 +167,8 @@ struct Run {
     onlookers_until: CancellationToken,
     supervisor: Supervisor,
     lanes: JoinSet<()>,
+    /// The owner of the token, which may be needed until the end.
+    far_end: JoinSet<()>,
     stopper: Stopper,
     /// Open while sources may still come to need it.
     intake: Option<Intake>,
@@ -210,6 +212,10 @@ impl Run {
                         name: "delivery".into(),
                         reason: panic.to_string(),
                     }),
+                },
+                // It ends before its users only by a panic, after which no request would go out.
+                Some(ended) = self.far_end.join_next() => if let Err(panic) = ended {
+                    self.fail(Error::StageDied { name: "token".into(), reason: panic.to_string() });
                 },
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
                     self.pass_deadline();

@@ -7,7 +7,7 @@
 
 mod cut;
 
-pub use cut::{CutError, event_at, halves};
+pub use cut::{CutError, each, event_at, halves};
 
 use bytes::Bytes;
 use flate2::{Compress, Compression, FlushCompress, Status};

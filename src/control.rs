@@ -6,6 +6,7 @@
 
 pub mod audit;
 pub mod client;
+pub mod contract;
 pub mod export;
 pub mod files;
 pub mod import;

@@ -18,13 +18,15 @@ use crossbeam_channel::Sender;
 use tokio::sync::watch::Receiver;
 use tokio::task::JoinSet;
 
+use crate::body::CutError;
 use crate::clock::Timestamp;
 use crate::meter::Meter;
+use crate::schema::edition::Edition;
 use crate::settlement::Posting;
 use crate::store;
 use crate::store::reader::Reader;
 use crate::tenant::gate::Gate;
-use crate::tenant::{self, Connection, transport};
+use crate::tenant::{self, Connection, Tenant, transport};
 use lane::Lane;
 
 /// The settings of delivery to one tenant.
@@ -69,19 +71,34 @@ pub fn connect(settings: &Settings, meters: &[Arc<Meter>]) -> Result<Connection,
     Connection::new(&settings.tenant, meters.iter().map(|meter| meter.upload_url.as_str()))
 }
 
-/// Starts a lane for each of `meters`; they end as `phase` says. What the server asked for before
+/// Says why the body of `payload_bytes` does not fit an edition of the meter's schema; none: it fits.
+pub type Misfit = fn(&Meter, &Arc<Edition>, &[u8], u64) -> Result<Option<String>, CutError>;
+
+/// What lanes need beside their meters.
+#[derive(Debug)]
+pub struct Parts<'p> {
+    /// The far end.
+    pub tenant: &'p Tenant,
+    /// Of the store.
+    pub reader: Reader,
+    /// To the committer.
+    pub postings: &'p Sender<Posting>,
+    /// How far the end has come.
+    pub phase: &'p Receiver<Phase>,
+    /// Judges what was validated with another edition of the schema.
+    pub misfit: Misfit,
+}
+
+/// Starts a lane for each of `meters`; they end as the phase says. What the server asked for before
 /// a restart is read from the store and obeyed.
 pub fn start(
     settings: &Settings,
-    connection: Connection,
     meters: &[Arc<Meter>],
-    reader: Reader,
-    postings: &Sender<Posting>,
-    phase: &Receiver<Phase>,
+    parts: Parts<'_>,
 ) -> Result<JoinSet<()>, store::Error> {
+    let Parts { tenant, reader, postings, phase, misfit } = parts;
     let (waits, now) = (reader.waits()?, Timestamp::now());
     let mut lanes = JoinSet::new();
-    let tenant = connection.start(&settings.tenant, &mut lanes);
     tenant.budget.pause(now.until(waits.tenant));
     let reader = Arc::new(Mutex::new(reader));
     let written = watch::start(Arc::clone(&reader), &mut lanes);
@@ -100,6 +117,7 @@ pub fn start(
             },
             Arc::clone(&reader),
             written.clone(),
+            misfit,
         );
         lanes.spawn(lane.run(now.until(not_before)));
     }

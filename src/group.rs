@@ -11,6 +11,7 @@ use crate::dead_letter::DeadLetter;
 use crate::meter::Meter;
 use crate::notice::Notice;
 use crate::position::Cursor;
+use crate::schema::edition::Hash;
 
 /// Some whole lines of a chunk.
 #[derive(Debug, Clone)]
@@ -75,6 +76,8 @@ pub struct PackedGroup {
     pub number: u64,
     /// Whose events.
     pub meter: Arc<Meter>,
+    /// The edition of the meter's schema that they were validated with; none: it has none.
+    pub schema: Option<Hash>,
     /// The bodies; usually one, none when no event is good.
     pub batches: Vec<PackedBatch>,
     /// The lines that are no events.

@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 
 use crate::mediation::form::Id;
 use crate::schema::Schema;
+use crate::schema::edition::Current;
 use crate::telemetry::MeterCounters;
 
 /// The version of every meter: "currently, the only supported value is `0.0.1`".
@@ -130,7 +131,7 @@ pub struct Meter {
     /// Its version in the meter APIs.
     pub version: Arc<str>,
     /// What its events must look like.
-    pub schema: Schema,
+    pub schema: Current,
     /// The field that carries the replay-stable event id; none: nothing is stamped.
     pub event_id_field: Option<Arc<str>>,
     /// What happens to fields outside the schema.
@@ -156,7 +157,7 @@ impl Meter {
             upload_url,
             id: None,
             version: DEFAULT_VERSION.into(),
-            schema: Schema::documented(),
+            schema: Schema::documented().into(),
             event_id_field: None,
             unknown_fields: UnknownFields::default(),
             guards: Guards::default(),

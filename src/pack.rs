@@ -3,7 +3,8 @@
 //! [`batcher`] cuts the chunks of each meter into groups that fit one request; [`packer`], a
 //! pure function of a group and an instant, makes a gzipped JSON array and dead letters of a group.
 //! Where a source has a mapping, a [`mapper`] makes events of its lines before: [`decode`] finds the
-//! values, [`select`] asks whether they are usage, [`map`] writes the event. [`run`] is one of N
+//! values, [`select`] asks whether they are usage, [`map`] writes the event. [`stored`] looks at bodies again when the
+//! schema has changed. [`run`] is one of N
 //! equal workers between the two channels.
 
 pub mod batcher;
@@ -19,6 +20,7 @@ pub mod mapper;
 pub mod packer;
 pub mod record;
 pub mod select;
+pub mod stored;
 #[cfg(test)]
 mod testing;
 pub mod text;

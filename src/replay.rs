@@ -131,11 +131,20 @@ impl Replay<'_> {
         }
         for ((meter, source, is_line), letters) in by_source {
             let configured = self.settings.meters.iter().find(|known| *known.name == *meter);
-            let Some(configured) = configured else {
-                let detail = format!("the meter {meter} is not configured");
-                let left = letters.iter().map(|letter| left(letter, detail.clone()));
-                self.report.left.extend(left);
-                continue;
+            let usable = match configured {
+                None => Err(format!("the meter {meter} is not configured")),
+                Some(known) if known.schema.now().is_none() => {
+                    Err(format!("the schema of the meter {meter} has not come yet"))
+                }
+                Some(known) => Ok(known),
+            };
+            let configured = match usable {
+                Ok(configured) => configured,
+                Err(detail) => {
+                    let left = letters.iter().map(|letter| left(letter, detail.clone()));
+                    self.report.left.extend(left);
+                    continue;
+                }
             };
             let mapping = self.settings.mappings.get(source).filter(|_| is_line).cloned();
             let tag = SourceTag::new(source, Arc::clone(configured));

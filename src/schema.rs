@@ -1,6 +1,11 @@
 //! What a meter accepts: the fields of an event, their types, and which must be there.
 //!
-//! A [`Schema`] is data only. `pack::validate` checks events against it.
+//! A [`Schema`] is data only. `pack::validate` checks events against it. [`export`] reads one from
+//! an exported meter; [`edition`] is the one that is in force, which may change while the agent runs.
+
+pub mod difference;
+pub mod edition;
+pub mod export;
 
 use std::sync::Arc;
 
@@ -65,6 +70,7 @@ pub const FIELDS_MAX: usize = 63;
 pub struct Schema {
     fields: Vec<Field>,
     required: u64,
+    event_time: Option<usize>,
 }
 
 /// Why a list of fields is not a schema.
@@ -99,7 +105,21 @@ impl Schema {
                 required |= 1 << index;
             }
         }
-        Ok(Self { fields, required })
+        let event_time = first_time(&fields);
+        Ok(Self { fields, required, event_time })
+    }
+
+    /// One that accepts every JSON object.
+    pub const fn open() -> Self {
+        Self { fields: Vec::new(), required: 0, event_time: None }
+    }
+
+    /// The same, where the field called `name` says when the event happened, if it is a time.
+    #[must_use]
+    pub fn with_event_time(mut self, name: &str) -> Self {
+        let marked = self.fields.iter().position(|field| &*field.name == name && field.is_time());
+        self.event_time = marked.or(self.event_time);
+        self
     }
 
     /// The four fields that Mediation documents for a streaming event, all required:
@@ -114,7 +134,7 @@ impl Schema {
             field("Quantity", FieldType::Number),
         ];
         let required = (1 << fields.len()) - 1;
-        Self { fields, required }
+        Self { event_time: first_time(&fields), fields, required }
     }
 
     /// The fields in order; at most [`FIELDS_MAX`].
@@ -122,18 +142,22 @@ impl Schema {
         &self.fields
     }
 
-    /// The index of the field that says when the event happened: the first datetime field that is
-    /// required, else the first one.
-    pub fn event_time(&self) -> Option<usize> {
-        let times = || self.fields.iter().enumerate().filter(|(_, field)| field.is_time());
-        let first = times().find(|(_, field)| field.required).or_else(|| times().next());
-        first.map(|(index, _)| index)
+    /// The index of the field that says when the event happened: the one that the meter marks,
+    /// else the first datetime field that is required, else the first one.
+    pub const fn event_time(&self) -> Option<usize> {
+        self.event_time
     }
 
     /// Bit `i` is set when field `i` is required.
     pub const fn required(&self) -> u64 {
         self.required
     }
+}
+
+fn first_time(fields: &[Field]) -> Option<usize> {
+    let times = || fields.iter().enumerate().filter(|(_, field)| field.is_time());
+    let first = times().find(|(_, field)| field.required).or_else(|| times().next());
+    first.map(|(index, _)| index)
 }
 
 #[cfg(test)]
@@ -165,6 +189,19 @@ mod tests {
         check(vec![field("a", true)], None);
         check(vec![field("a", true), time("b", false), time("c", false)], Some(1));
         check(vec![field("a", true), time("b", false), time("c", true), time("d", true)], Some(2));
+    }
+
+    #[test]
+    fn the_event_time_is_the_field_that_the_meter_marks_if_it_is_a_time() {
+        let time = |name| Field { kind: FieldType::DateTime, ..field(name, true) };
+        let check = |marked: &str, expected| {
+            let schema = Schema::new(vec![time("a"), time("b"), field("c", true)]);
+            let schema = schema.map(|schema| schema.with_event_time(marked).event_time());
+            assert_eq!(schema, Ok(Some(expected)), "{marked}");
+        };
+        check("b", 1);
+        check("c", 0);
+        check("d", 0);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use crate::clock::Timestamp;
 use crate::dead_letter::DeadLetter;
 use crate::group::PackedBatch;
+use crate::schema::edition::Hash;
 
 /// The number of a batch in the store; rising in the order of commits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,6 +30,8 @@ pub struct BatchHead {
     pub outcome_unknown_attempts: u32,
     /// Those of these that a person has looked at.
     pub decided_attempts: u32,
+    /// The edition of the meter's schema that its events were validated with.
+    pub schema: Option<Hash>,
 }
 
 impl BatchHead {
@@ -129,6 +132,17 @@ pub enum Settlement {
         is_tenants: bool,
         /// Not before this.
         until: Timestamp,
+    },
+    /// The export of a meter was fetched.
+    Schema {
+        /// Of which meter.
+        meter: Arc<str>,
+        /// What its schema is told from others by.
+        hash: Hash,
+        /// The schema in it, as JSON.
+        document: Arc<str>,
+        /// When it came.
+        at: Timestamp,
     },
     /// A lane changed its state.
     Lane {

@@ -17,6 +17,7 @@ pub mod migrations;
 pub mod reader;
 pub mod receipts;
 mod requests;
+pub mod schemas;
 pub mod sources;
 pub mod tallies;
 
@@ -321,6 +322,9 @@ fn settle(
                 tallies::add_refused(transaction, &letter, *at)?;
             }
             Ok(())
+        }
+        Settlement::Schema { meter, hash, document, at } => {
+            schemas::keep(transaction, meter, hash, document, *at)
         }
         Settlement::Lane { meter, state, reason, at } => {
             lanes::set_state(transaction, meter, *state, reason, *at)

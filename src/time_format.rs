@@ -128,7 +128,11 @@ pub enum Error {
 
 /// How the times of a field go out.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TimeFormat(Form);
+pub struct TimeFormat {
+    form: Form,
+    /// As it was written.
+    text: Box<str>,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Form {
@@ -158,9 +162,10 @@ impl FromStr for TimeFormat {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
+        let compiled = |form| Self { form, text: text.into() };
         match text {
-            "epoch_ms" => return Ok(Self(Form::EpochMillis)),
-            "epoch_s" => return Ok(Self(Form::EpochSeconds)),
+            "epoch_ms" => return Ok(compiled(Form::EpochMillis)),
+            "epoch_s" => return Ok(compiled(Form::EpochSeconds)),
             _ => {}
         }
         if text.len() > PATTERN_BYTES_MAX || text.chars().any(char::is_control) {
@@ -168,7 +173,7 @@ impl FromStr for TimeFormat {
         }
         let parts = parts(text)?;
         if [Part::Year, Part::Month, Part::Day].iter().all(|part| parts.contains(part)) {
-            Ok(Self(Form::Pattern(parts)))
+            Ok(compiled(Form::Pattern(parts)))
         } else {
             Err(Error::NoDay)
         }
@@ -244,6 +249,13 @@ fn literal(parts: &mut Vec<Part>, text: &str) {
     }
 }
 
+impl std::fmt::Display for TimeFormat {
+    /// The pattern as it was written.
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(&self.text)
+    }
+}
+
 impl TimeFormat {
     /// Appends `time` as a JSON value. After a misfit, nothing was appended.
     pub fn write(&self, time: EventTime, out: &mut Vec<u8>) -> Result<(), Misfit> {
@@ -251,7 +263,7 @@ impl TimeFormat {
             return Err(Misfit::BelowMillis);
         }
         let millis = time.nanos / 1_000_000;
-        match &self.0 {
+        match &self.form {
             Form::EpochMillis => {
                 let total = i128::from(time.seconds) * 1000 + i128::from(millis);
                 // Writing to memory cannot fail.

@@ -27,7 +27,7 @@ fn schema(format: Option<&str>) -> Schema {
 
 fn group(events: u32, event_id_field: Option<&str>, format: Option<&str>) -> Group {
     let meter = Arc::new(Meter {
-        schema: schema(format),
+        schema: schema(format).into(),
         event_id_field: event_id_field.map(Into::into),
         guards: Guards {
             event_age_max: Some(Duration::from_secs(86_400)),

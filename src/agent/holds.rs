@@ -1,4 +1,5 @@
-//! Makes known when a source is held and when it goes on: in the log and in the store.
+//! Makes known when a source is held and when it goes on: in the log and in the store. It is held
+//! for its lines by the breaker, and before the first schema of its meter has come.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -22,12 +23,34 @@ pub(super) fn start(
     drain: &CancellationToken,
     supervisor: &mut Supervisor,
 ) {
-    post(source, Standing::Reading, postings);
-    if let Some(standings) = source.breaker.standings() {
-        let name = format!("hold/{}", source.name);
-        let watch = watch(Arc::clone(source), standings, postings.clone(), drain.clone());
-        supervisor.task(&name, Role::Stage, watch);
+    let is_ready = source.meter.schema.now().is_some();
+    let standings = source.breaker.standings();
+    if is_ready {
+        post(source, Standing::Reading, postings);
+        if standings.is_none() {
+            return;
+        }
+    } else {
+        let reason = format!("the schema of meter {} has not come yet", source.meter.name);
+        post_state(source, SourceState::Held, reason, postings);
     }
+    let name = format!("hold/{}", source.name);
+    let (source, postings, drain) = (Arc::clone(source), postings.clone(), drain.clone());
+    supervisor.task(&name, Role::Stage, async move {
+        if !is_ready {
+            // Without the token the committer would wait for this sender.
+            if drain.run_until_cancelled(source.meter.schema.come()).await.is_none() {
+                return Ok(());
+            }
+            post(&source, Standing::Reading, &postings);
+        }
+        if let Some(standings) = standings {
+            return watch(source, standings, postings, drain).await;
+        }
+        drop(postings);
+        drain.cancelled().await;
+        Ok(())
+    });
 }
 
 async fn watch(
@@ -73,6 +96,10 @@ fn post(source: &SourceTag, standing: Standing, postings: &Sender<Posting>) {
         Standing::Reading => (SourceState::Reading, String::new()),
         Standing::Held { found, .. } => (SourceState::Held, reason(found)),
     };
+    post_state(source, state, reason, postings);
+}
+
+fn post_state(source: &SourceTag, state: SourceState, reason: String, postings: &Sender<Posting>) {
     let source = Arc::clone(&source.name);
     let settlement = Settlement::Source { source, state, reason, at: Timestamp::now() };
     let (committed, _) = oneshot::channel();

@@ -1,9 +1,11 @@
 //! Builds the channels between the stages and starts them, the last one first.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::supervisor::{Role, Supervisor};
@@ -13,6 +15,7 @@ use crate::breaker::Breaker;
 use crate::chunk::SourceTag;
 use crate::clock::Timestamp;
 use crate::committer::{self, Inputs};
+use crate::control::{Client, contract};
 use crate::delivery::{self, Phase};
 use crate::intake::{Intake, Outlet, intake};
 use crate::pack;
@@ -23,7 +26,7 @@ use crate::stop::{Stop, Stopper};
 use crate::store::Store;
 use crate::store::reader::Reader;
 use crate::telemetry::Vitals;
-use crate::tenant;
+use crate::tenant::{self, Tenant};
 
 /// Groups that wait for a worker, beside those that are being packed. More would only hold room
 /// in the intake.
@@ -47,20 +50,23 @@ pub(super) fn start(settings: &Settings, inherited: Inherited) -> Result<Run, Er
     }
     let strangers = strangers(settings, &store)?;
     let reader = Reader::open(&settings.store.directory)?;
+    contract::take_kept(&reader, &settings.meters)?;
 
     let (mut supervisor, vitals) = (Supervisor::default(), Arc::new(Vitals::default()));
     let (abandon, died) = (CancellationToken::new(), CancellationToken::new());
     let (tell_phase, phase) = watch::channel(Phase::Run);
     // At most two for each request in flight.
     let (postings, committer_postings) = crossbeam_channel::unbounded();
-    let lanes = delivery::start(
-        &settings.delivery,
-        connection,
-        &settings.meters,
+    let mut far_end = JoinSet::new();
+    let tenant = connection.start(&settings.delivery.tenant, &mut far_end);
+    let parts = delivery::Parts {
+        tenant: &tenant,
         reader,
-        &postings,
-        &phase,
-    )?;
+        postings: &postings,
+        phase: &phase,
+        misfit: pack::stored::misfit,
+    };
+    let lanes = delivery::start(&settings.delivery, &settings.meters, parts)?;
     for stranger in strangers {
         let (committed, _) = oneshot::channel();
         // The committer is not running yet, so its input is open.
@@ -88,6 +94,7 @@ pub(super) fn start(settings: &Settings, inherited: Inherited) -> Result<Run, Er
         Common { agent: &settings.name, intake: &intake, stop: &stopper.signal(), vitals: &vitals };
     let mut ready = start_sources(sources, prepared, &common, &mut supervisor)?;
     let onlookers_until = CancellationToken::new();
+    keep_schemas(settings, tenant, &postings, &onlookers_until, &mut supervisor);
     if let Some(listener) = admin {
         ready.admin = Some(listener.address);
         let view = View {
@@ -109,6 +116,7 @@ pub(super) fn start(settings: &Settings, inherited: Inherited) -> Result<Run, Er
         onlookers_until,
         supervisor,
         lanes,
+        far_end,
         stopper,
         intake: Some(intake),
         groups_done: Some(groups_done),
@@ -120,6 +128,31 @@ pub(super) fn start(settings: &Settings, inherited: Inherited) -> Result<Run, Er
         tell_died: died,
         died: None,
     })
+}
+
+/// Fetches the schemas of those meters that have them from their exports, for as long as lanes may
+/// have to wait for one.
+fn keep_schemas(
+    settings: &Settings,
+    tenant: Tenant,
+    postings: &crossbeam_channel::Sender<Posting>,
+    until: &CancellationToken,
+    supervisor: &mut Supervisor,
+) {
+    let meters: Vec<_> =
+        settings.meters.iter().filter(|meter| meter.schema.refresh().is_some()).cloned().collect();
+    if meters.is_empty() {
+        return;
+    }
+    let of_tenant = &settings.delivery.tenant;
+    // Each failure is told and waited for by who keeps the schemas.
+    let client = Client::of(tenant, of_tenant, Duration::ZERO);
+    let timing = contract::Timing {
+        backoff_base: of_tenant.backoff_base,
+        backoff_max: of_tenant.backoff_max,
+    };
+    let keep = contract::keep(client, meters, postings.clone(), timing, until.clone());
+    supervisor.task("schemas", Role::Stage, keep);
 }
 
 /// Meters that are not configured any more and of which events wait: somebody has to know.

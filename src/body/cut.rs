@@ -55,6 +55,13 @@ pub fn halves(
     Ok(halves)
 }
 
+/// Gives each event of the array in `body` to `look`.
+pub fn each(body: &[u8], payload_bytes: u64, mut look: impl FnMut(&[u8])) -> Result<(), CutError> {
+    let payload = payload(body, payload_bytes)?;
+    events(&payload)?.iter().for_each(|event| look(event.get().as_bytes()));
+    Ok(())
+}
+
 /// Event number `index` of the array in `body`.
 pub fn event_at(
     body: &[u8],

@@ -28,6 +28,7 @@ fn group(number: u64, body: usize) -> PackedGroup {
     PackedGroup {
         number,
         meter: Arc::new(meter),
+        schema: None,
         batches: vec![batch],
         dead_letters: Vec::new(),
         cursors: Vec::new(),

@@ -5,7 +5,6 @@
 
 mod credentials;
 mod endpoint;
-mod export;
 mod file;
 mod mapping;
 mod meter;

@@ -101,7 +101,7 @@ fn the_least_configuration_has_the_documented_defaults() -> Tested {
         source.meter.upload_url,
         "http://127.0.0.1:8080/meters/streaming/ingestion/8a8a%2F%2B"
     );
-    assert_eq!(source.meter.schema, crate::schema::Schema::documented());
+    assert_eq!(source.meter.schema.or_open().schema, crate::schema::Schema::documented());
     Ok(())
 }
 
@@ -262,8 +262,9 @@ fn the_schema_is_listed_or_in_a_file_beside_the_configuration() -> Tested {
     ] {
         std::fs::write(&file, [LEAST, schema].concat())?;
         let loaded = load(LoadFor::Run, Some(&file), std::iter::empty())?;
-        let fields = loaded.settings.meters.first().map(|meter| meter.schema.fields());
-        let kinds: Vec<_> = fields.into_iter().flatten().map(|field| field.kind).collect();
+        let edition = loaded.settings.meters.first().map(|meter| meter.schema.or_open());
+        let fields = edition.iter().flat_map(|edition| edition.schema.fields());
+        let kinds: Vec<_> = fields.map(|field| field.kind).collect();
         assert_eq!(kinds, [kind]);
         assert_eq!(loaded.warnings.len(), warnings);
     }

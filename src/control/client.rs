@@ -16,6 +16,7 @@ use super::Error;
 use crate::clock::Timestamp;
 use crate::mediation::{error, multipart, percent};
 use crate::tenant::exchange::NoAnswer;
+use crate::tenant::gate::Gate;
 use crate::tenant::outcome::{Answer, Cause, Outcome, of_answer};
 use crate::tenant::transport::{Content, Method, Request};
 use crate::tenant::{self, Connection, Tenant, backoff};
@@ -27,6 +28,8 @@ const GZIP_BYTES_MIN: usize = 1000;
 #[derive(Debug)]
 pub struct Client {
     tenant: Tenant,
+    /// Closed where the server asked for a wait that is longer than the patience.
+    gate: Gate,
     base_url: String,
     /// How long a call is tried.
     patience: Duration,
@@ -112,17 +115,24 @@ impl Client {
     ) -> Result<Self, tenant::transport::Error> {
         let base_url = settings.base_url.clone().unwrap_or_default();
         let mut tasks = JoinSet::new();
-        Ok(Self {
-            tenant: Connection::new(settings, [base_url.as_str()])?.start(settings, &mut tasks),
-            base_url,
+        let tenant = Connection::new(settings, [base_url.as_str()])?.start(settings, &mut tasks);
+        Ok(Self { _tasks: tasks, ..Self::of(tenant, settings, patience) })
+    }
+
+    /// A client that shares token and budget with all others of `tenant`.
+    pub fn of(tenant: Tenant, settings: &tenant::Settings, patience: Duration) -> Self {
+        Self {
+            tenant,
+            gate: Gate::default(),
+            base_url: settings.base_url.clone().unwrap_or_default(),
             patience,
             backoff_base: settings.backoff_base,
             backoff_max: settings.backoff_max,
             retry_after_max: settings.retry_after_max,
             session: format!("meterd-api-{:016x}", fastrand::u64(..)),
             calls: AtomicU32::new(0),
-            _tasks: tasks,
-        })
+            _tasks: JoinSet::new(),
+        }
     }
 
     /// Calls until there is an answer of success, a JSON document, or no patience left.
@@ -139,20 +149,23 @@ impl Client {
         };
         let (mut failures, mut in_doubt) = (0, false);
         loop {
-            let Again { after, may_be_done, reason } = match self.tenant.exchange(&request).await {
-                Ok(answer) => match judge(answer) {
-                    Judged::Good(body) => return Ok(body),
-                    Judged::Refused(status, errors) => {
-                        return Err(Error::Refused { status, errors, may_be_done: in_doubt });
+            let Again { after, may_be_done, reason } =
+                match self.tenant.exchange(&request, &self.gate).await {
+                    Ok(answer) => match judge(answer) {
+                        Judged::Good(body) => return Ok(body),
+                        Judged::Refused(status, errors) => {
+                            return Err(Error::Refused { status, errors, may_be_done: in_doubt });
+                        }
+                        Judged::Again(again) => again,
+                    },
+                    Err(NoAnswer::NoToken(reason)) => return Err(Error::NoToken(reason)),
+                    Err(NoAnswer::NotSent(reason)) => {
+                        Again { after: None, may_be_done: false, reason }
                     }
-                    Judged::Again(again) => again,
-                },
-                Err(NoAnswer::NoToken(reason)) => return Err(Error::NoToken(reason)),
-                Err(NoAnswer::NotSent(reason)) => Again { after: None, may_be_done: false, reason },
-                Err(NoAnswer::Unanswered(reason)) => {
-                    Again { after: None, may_be_done: true, reason }
-                }
-            };
+                    Err(NoAnswer::Unanswered(reason)) => {
+                        Again { after: None, may_be_done: true, reason }
+                    }
+                };
             if may_be_done && repeat == Repeat::UnlessDone {
                 return Err(Error::Unknown(reason));
             }
@@ -162,6 +175,7 @@ impl Client {
             let (base, max) = (self.backoff_base, self.backoff_max);
             let wait = backoff::wait(base, max, failures, after, fastrand::f64());
             if Instant::now() + wait > deadline {
+                self.gate.close_for(after.unwrap_or_default());
                 return Err(if in_doubt {
                     Error::Unknown(reason)
                 } else {

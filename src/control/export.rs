@@ -7,6 +7,6 @@ use crate::tenant::transport::Method;
 
 /// The meter with all its versions.
 pub async fn export(client: &Client, meter: &MeterVersion) -> Result<Said<Meter>, Error> {
-    let path: [&dyn std::fmt::Display; 3] = [&"meters", &"export", &meter.id];
-    Said::read(client.call(Call::new(Method::Get, &path, Repeat::Always)).await?)
+    let call = Call::new(Method::Get, &[&"meters", &"export", &meter.id], Repeat::Always);
+    Said::read(client.call(call).await?)
 }

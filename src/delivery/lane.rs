@@ -5,6 +5,7 @@
 //! always among the oldest of its meter, which is what the store relies on after a crash.
 
 mod backlog;
+mod contract;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -15,7 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use super::request::{Done, Parcel, Sender};
-use super::{OnUnknown, Phase, Settings};
+use super::{Misfit, OnUnknown, Phase, Settings};
 use crate::clock::Timestamp;
 use crate::mediation::answer::Words;
 use crate::meter::Meter;
@@ -23,6 +24,7 @@ use crate::settlement::{BatchId, LaneState, Settlement};
 use crate::store::reader::Reader;
 use crate::tenant::backoff;
 use crate::tenant::outcome::{Cause, Outcome};
+use contract::Contract;
 
 /// When so many single events are refused and nothing is delivered, the meter is held: a set-up
 /// that refuses everything must not turn the whole backlog into dead letters.
@@ -52,6 +54,8 @@ pub struct Lane {
     looks: bool,
     /// Why nothing is sent until a person has decided.
     undecided: Option<String>,
+    /// Whether what is stored fits the schema of the meter.
+    contract: Contract,
     /// Single events refused since the last delivery.
     refused_in_a_row: u32,
     is_exhausted: bool,
@@ -80,8 +84,10 @@ impl Lane {
         sender: Sender,
         reader: Arc<Mutex<Reader>>,
         written: watch::Receiver<i64>,
+        misfit: Misfit,
     ) -> Self {
         Self {
+            contract: Contract::new(&meter, misfit),
             meter,
             sender,
             reader,
@@ -133,6 +139,8 @@ impl Lane {
                     self.is_exhausted = false;
                     self.looks |= self.undecided.is_some();
                 }
+                // Without this arm a hold for the schema would outlast its mending.
+                () = self.contract.changed() => {}
                 () = sleep_until(again_at.unwrap_or_else(Instant::now)), if again_at.is_some() => {}
                 () = next_phase(&mut changes, phase), if phase < Phase::Abandon => {}
             }
@@ -146,16 +154,24 @@ impl Lane {
                 self.look().await;
             }
             let allowed = if self.trouble.is_some() { 1 } else { self.window };
-            let is_early = self.looks || self.undecided.is_some() || self.again_at().is_some();
+            self.look_at_schema();
+            let is_stopped = self.undecided.is_some() || self.contract.is_settled();
+            let is_early = self.looks || is_stopped || self.again_at().is_some();
             if phase >= Phase::Halt || is_early || self.under_way.len() >= allowed {
                 return;
             }
-            let Some(parcel) = self.next().await else { return };
+            let Some(parcel) = self.next().await else {
+                if self.is_exhausted {
+                    self.go_on();
+                }
+                return;
+            };
             if self.on_unknown == OnUnknown::Hold && parcel.head.is_undecided() {
                 self.keep(parcel);
                 self.looks = true;
                 continue;
             }
+            let Some(parcel) = self.fitting(parcel).await else { continue };
             let request = self.sender.clone().deliver(Arc::clone(&self.meter), parcel);
             self.under_way.spawn(request);
         }
@@ -260,7 +276,7 @@ impl Lane {
     fn fail(&mut self, state: LaneState, reason: &str, wait: Duration) {
         let was = self.trouble.as_ref().map(|trouble| trouble.state);
         self.pause(state, wait);
-        if was == Some(state) || self.undecided.is_some() {
+        if was == Some(state) || self.is_stopped() {
             return;
         }
         // Once when it begins, not at every try.
@@ -283,7 +299,7 @@ impl Lane {
     fn recover(&mut self) {
         self.refused_in_a_row = 0;
         let trouble = self.trouble.take();
-        if self.undecided.is_some() {
+        if self.is_stopped() {
             return;
         }
         if let Some(trouble) = trouble {
@@ -291,6 +307,11 @@ impl Lane {
             tracing::info!(meter, failures, "delivery works again");
             self.sender.note(self.state(LaneState::Running, String::new()));
         }
+    }
+
+    /// Whether nothing is sent for a reason that no request can change.
+    fn is_stopped(&self) -> bool {
+        self.undecided.is_some() || self.contract.broken().is_some()
     }
 
     fn state(&self, state: LaneState, reason: String) -> Settlement {
@@ -309,7 +330,7 @@ impl Lane {
             Phase::Run => false,
             Phase::Finish => is_empty,
             Phase::Hurry => {
-                let is_held = self.trouble.is_some() || self.undecided.is_some();
+                let is_held = self.trouble.is_some() || self.is_stopped();
                 is_empty || is_held || self.again_at().is_some()
             }
             Phase::Halt | Phase::Abandon => true,

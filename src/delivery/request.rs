@@ -12,6 +12,7 @@ use super::refusal;
 use crate::clock::Timestamp;
 use crate::mediation::answer::Words;
 use crate::meter::Meter;
+use crate::schema::edition::Hash;
 use crate::settlement::{BatchHead, Posting, Settlement};
 use crate::tenant::Tenant;
 use crate::tenant::auth::Token;
@@ -29,6 +30,8 @@ pub struct Parcel {
     pub body: Bytes,
     /// How often it was refused in this run without a known reason.
     pub unexplained: u32,
+    /// The edition of the meter's schema that its events fit.
+    pub fits: Option<Hash>,
 }
 
 /// What became of a try.

@@ -78,6 +78,7 @@ impl Scene {
         let group = PackedGroup {
             number: 0,
             meter: Arc::clone(&meter),
+            schema: None,
             batches: vec![batch],
             dead_letters: Vec::new(),
             cursors: Vec::new(),
@@ -161,7 +162,16 @@ async fn a_meter_that_is_held_for_an_hour_delays_no_other_and_delivers_all_of_it
     }
     let (_phase, phase) = tokio::sync::watch::channel(Phase::Run);
     let reader = Reader::open(&of_store.directory)?;
-    let _lanes = start(&settings(), connection, &scene.meters, reader, &postings, &phase)?;
+    let mut far_end = JoinSet::new();
+    let tenant = connection.start(&settings().tenant, &mut far_end);
+    let parts = Parts {
+        tenant: &tenant,
+        reader,
+        postings: &postings,
+        phase: &phase,
+        misfit: |_, _, _, _| Ok(None),
+    };
+    let _lanes = start(&settings(), &scene.meters, parts)?;
     scene.until("the hold", |scene| scene.states.last() == Some(&LaneState::Held)).await?;
 
     let begin = Instant::now();

@@ -7,6 +7,9 @@ use serde_json::{Map, Value};
 
 use super::form::{Flag, Id, Integer, Loose, Others, Text, list, object};
 
+/// The type of the operator that takes events over the streaming API.
+pub const STREAMING: &str = "ZUORA_BULK_API";
+
 /// A meter.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -195,10 +198,39 @@ impl Meter {
         version.into_iter().flat_map(|version| version.tasks.iter().filter_map(Loose::known))
     }
 
+    /// The operator that takes events over the streaming API.
+    pub fn streaming_source(&self) -> Option<&Task> {
+        self.tasks().find(|task| task.is(STREAMING))
+    }
+
+    /// The schema that events of the streaming API are for: its number or its name.
+    pub fn source_schema_id(&self) -> Option<String> {
+        let source = self.streaming_source().and_then(|task| task.setting_of("schemaId"));
+        let definition = self.type_definition.as_ref().and_then(Loose::known);
+        let defined = || Some(definition?.schema_id.as_ref()?.to_string());
+        match source {
+            Some(Value::String(text)) => Some(text.clone()),
+            Some(number @ Value::Number(_)) => Some(number.to_string()),
+            _ => defined(),
+        }
+    }
+
     /// The schemas that can be read.
     pub fn event_schemas(&self) -> impl Iterator<Item = &EventSchema> {
         let named = self.schemas.iter().filter_map(Loose::known);
         named.filter_map(|named| named.schema.as_ref()?.known())
+    }
+}
+
+impl Task {
+    /// Whether it is an operator of this type.
+    pub fn is(&self, kind: &str) -> bool {
+        self.operator_type.as_ref().and_then(Loose::known).is_some_and(|known| known == kind)
+    }
+
+    /// What its metadata says under `key`.
+    pub fn setting_of(&self, key: &str) -> Option<&Value> {
+        self.metadata.as_ref()?.known()?.get(key)
     }
 }
 

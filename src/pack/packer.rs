@@ -89,8 +89,11 @@ impl Packer {
     /// Packs `group`; the ages of its events are measured at `now`.
     pub fn pack(&mut self, group: &Group, now: Timestamp) -> Result<PackedGroup, Error> {
         let meter = &group.meter;
-        let mut validator =
-            self.validators.remove(&meter.name).unwrap_or_else(|| Validator::new(meter));
+        let edition = meter.schema.or_open();
+        // The schema may have changed since the group before.
+        let known = self.validators.remove(&meter.name);
+        let known = known.filter(|validator| Arc::ptr_eq(validator.edition(), &edition));
+        let mut validator = known.unwrap_or_else(|| Validator::of(meter, edition));
         validator.set_now(now);
         let mut events_max = meter.limits.events_per_request_max.max(1);
         let outcome = loop {
@@ -102,10 +105,12 @@ impl Packer {
                 Err(Stopped::Failed(error)) => return Err(error),
             }
         };
+        let schema = validator.edition().hash;
         self.validators.insert(Arc::clone(&meter.name), validator);
         Ok(PackedGroup {
             number: group.number,
             meter: Arc::clone(meter),
+            schema,
             batches: outcome.batches,
             dead_letters: outcome.dead_letters,
             cursors: cursors(&group.slices),

@@ -21,6 +21,7 @@ use super::json::{Fault, Scan, Text, duplicate, repeated_key};
 use crate::clock::Timestamp;
 use crate::dead_letter::Reason;
 use crate::meter::{FourByteCharacters, Guards, Meter, UnknownFields};
+use crate::schema::edition::Edition;
 use crate::schema::{Field, FieldType};
 use crate::time_format::TimeFormat;
 
@@ -69,6 +70,7 @@ struct Known {
 /// Checks the lines of one meter.
 #[derive(Debug)]
 pub struct Validator {
+    edition: Arc<Edition>,
     known: Vec<Known>,
     required: u64,
     id: Option<usize>,
@@ -97,10 +99,16 @@ struct Seen {
 }
 
 impl Validator {
-    /// Compiles what `meter` asks of its events.
+    /// Compiles what `meter` asks of its events now.
     pub fn new(meter: &Meter) -> Self {
-        let mut known: Vec<Known> = meter.schema.fields().iter().map(Known::of).collect();
-        let mut required = meter.schema.required();
+        Self::of(meter, meter.schema.or_open())
+    }
+
+    /// Compiles what `meter` asks of its events by `edition` of its schema.
+    pub fn of(meter: &Meter, edition: Arc<Edition>) -> Self {
+        let schema = &edition.schema;
+        let mut known: Vec<Known> = schema.fields().iter().map(Known::of).collect();
+        let mut required = schema.required();
         let id = meter.event_id_field.as_ref().map(|name| {
             let listed = known.iter().position(|field| field.name == *name);
             listed.unwrap_or_else(|| {
@@ -114,7 +122,7 @@ impl Validator {
         }
         let Guards { event_age_max, event_ahead_max, .. } = meter.guards;
         let has_window = event_age_max.is_some() || event_ahead_max.is_some();
-        let event_time = meter.schema.event_time().filter(|_| has_window);
+        let event_time = schema.event_time().filter(|_| has_window);
         let guarded = known.iter().enumerate().filter(|(index, field)| match field.kind {
             FieldType::Number | FieldType::Integer => true,
             FieldType::DateTime => field.format.is_some() || event_time == Some(*index),
@@ -134,7 +142,13 @@ impl Validator {
             nested_keys: Vec::new(),
             kept: Vec::new(),
             edits: Edits::default(),
+            edition,
         }
+    }
+
+    /// The edition of the schema that it checks by.
+    pub fn edition(&self) -> &Arc<Edition> {
+        &self.edition
     }
 
     /// Ages are measured at `now` from here on; before the first call they are not judged.

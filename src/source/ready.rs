@@ -1,4 +1,5 @@
-//! The one way of a chunk out of a source: past the breaker, then into the intake.
+//! The one way of a chunk out of a source: past the schema, which may not have come yet, and past the
+//! breaker, then into the intake.
 
 use tokio_util::sync::CancellationToken;
 
@@ -37,14 +38,21 @@ impl Ready {
         tokio::select! {
             // What may pass passes, also while the agent is stopping.
             biased;
-            () = context.tag.breaker.admit(self.lines) => {}
+            () = self.admitted(context) => {}
             () = until.cancelled() => return Err(Closed),
-            // It was read and cannot be read again: a dead letter is better than nothing.
+            // It was read and cannot be read again: a dead letter, or an event that is judged before
+            // it is sent, is better than nothing.
             () = context.stop.drain.cancelled() => {}
         }
         context.intake.send(self.chunk, until).await?;
         context.tag.counters.lines_read.add(self.lines);
         context.tag.counters.bytes_read.add(self.bytes);
         Ok(())
+    }
+
+    /// Returns when what it holds can be validated, and its source is not held.
+    async fn admitted(&self, context: &Context) {
+        self.chunk.stream.source.meter.schema.come().await;
+        context.tag.breaker.admit(self.lines).await;
     }
 }

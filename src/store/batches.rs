@@ -4,6 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use crate::clock::Timestamp;
 use crate::group::{PackedBatch, PackedGroup};
+use crate::schema::edition::Hash;
 use crate::settlement::{BatchHead, BatchId};
 use bytes::Bytes;
 
@@ -20,6 +21,7 @@ pub(super) fn insert(
     };
     let origin = Origin {
         meter: &group.meter.name,
+        schema: group.schema,
         source,
         unknown: 0,
         decided: 0,
@@ -40,6 +42,7 @@ pub(super) fn insert_again(
 ) -> rusqlite::Result<()> {
     let origin = Origin {
         meter: &group.meter.name,
+        schema: group.schema,
         source,
         unknown,
         decided: unknown,
@@ -51,6 +54,8 @@ pub(super) fn insert_again(
 /// What a batch has beside its body.
 struct Origin<'o> {
     meter: &'o str,
+    /// What its events were validated with.
+    schema: Option<Hash>,
     source: &'o str,
     /// Attempts of unknown outcome that carried its events before.
     unknown: u32,
@@ -67,8 +72,8 @@ fn insert_one(
 ) -> rusqlite::Result<()> {
     let head = "INSERT INTO batches (meter, source, track_id, events, payload_bytes, wire_bytes, \
                 sha256, first_event_id, last_event_id, attempts, outcome_unknown_attempts, \
-                decided_attempts, created_at) \
-                VALUES (?1, ?2, '', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10, ?11)";
+                decided_attempts, created_at, schema) \
+                VALUES (?1, ?2, '', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10, ?11, ?12)";
     transaction.prepare_cached(head)?.execute(params![
         origin.meter,
         origin.source,
@@ -81,6 +86,7 @@ fn insert_one(
         origin.unknown,
         origin.decided,
         origin.created_at,
+        origin.schema,
     ])?;
     let id = transaction.last_insert_rowid();
     transaction
@@ -99,16 +105,16 @@ pub(super) fn split(
     halves: &[PackedBatch],
     track_prefix: &str,
 ) -> rusqlite::Result<()> {
-    let query = "SELECT meter, source, outcome_unknown_attempts, decided_attempts, created_at \
-                 FROM batches WHERE id = ?1";
-    let found: Option<(String, String, u32, u32, i64)> = transaction
+    let query = "SELECT meter, source, outcome_unknown_attempts, decided_attempts, created_at, \
+                 schema FROM batches WHERE id = ?1";
+    let found: Option<(String, String, u32, u32, i64, Option<Hash>)> = transaction
         .prepare_cached(query)?
         .query_row([batch.0], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
         })
         .optional()?;
-    let Some((meter, source, unknown, decided, created_at)) = found else { return Ok(()) };
-    let origin = Origin { meter: &meter, source: &source, unknown, decided, created_at };
+    let Some((meter, source, unknown, decided, created_at, schema)) = found else { return Ok(()) };
+    let origin = Origin { meter: &meter, schema, source: &source, unknown, decided, created_at };
     for half in halves {
         insert_one(transaction, half, &origin, track_prefix)?;
     }
@@ -186,7 +192,7 @@ pub(super) fn exist(connection: &Connection) -> rusqlite::Result<bool> {
 
 /// What of a batch is a [`BatchHead`].
 const HEAD: &str = "id, track_id, events, payload_bytes, attempts, outcome_unknown_attempts, \
-                    decided_attempts";
+                    decided_attempts, schema";
 
 fn read_head(row: &Row<'_>) -> rusqlite::Result<BatchHead> {
     Ok(BatchHead {
@@ -197,6 +203,7 @@ fn read_head(row: &Row<'_>) -> rusqlite::Result<BatchHead> {
         attempts: row.get(4)?,
         outcome_unknown_attempts: row.get(5)?,
         decided_attempts: row.get(6)?,
+        schema: row.get(7)?,
     })
 }
 
@@ -213,7 +220,7 @@ pub(super) fn next(
     connection
         .prepare_cached(&query)?
         .query_row(params![meter, after.0], |row| {
-            Ok((read_head(row)?, Bytes::from(row.get::<_, Vec<u8>>(7)?)))
+            Ok((read_head(row)?, Bytes::from(row.get::<_, Vec<u8>>(8)?)))
         })
         .optional()
 }

@@ -13,7 +13,7 @@ use super::Error;
 const APPLICATION_ID: i32 = 0x6d74_7264;
 
 /// The migrations in order. Never change one that was released: add another.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     r"
 CREATE TABLE meta (
     key TEXT PRIMARY KEY,
@@ -171,6 +171,20 @@ CREATE TABLE requests (
     expires_at INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX requests_by_expiry ON requests (expires_at);
+",
+    r"
+-- The schema of a meter that came last with its export: it serves when Mediation cannot be reached.
+CREATE TABLE schemas (
+    meter TEXT PRIMARY KEY,
+    hash BLOB NOT NULL,
+    document TEXT NOT NULL,
+    -- When this one came first, and when it was seen last.
+    fetched_at INTEGER NOT NULL,
+    seen_at INTEGER NOT NULL
+) WITHOUT ROWID;
+
+-- The hash of the schema that the events were validated with; none: it was configured.
+ALTER TABLE batches ADD COLUMN schema BLOB;
 ",
 ];
 

@@ -10,6 +10,7 @@ use super::dead_letters::{self, Filter, StoredLetter};
 use super::decisions::{self, StoredBatch, Undecided};
 use super::lanes::{self, Waits};
 use super::receipts::{self, Receipt};
+use super::schemas::{self, Kept};
 use super::tallies::{self, Status, StoreStatus};
 use super::{BUSY_TIMEOUT, Error, FILE_NAME, batches, cursors, migrations, requests};
 use crate::clock::Timestamp;
@@ -82,6 +83,11 @@ impl Reader {
         limit: u32,
     ) -> Result<Vec<StoredBatch>, Error> {
         Ok(decisions::list(&self.connection, meter, is_unknown, after, limit)?)
+    }
+
+    /// The schema of `meter` that came last with its export.
+    pub fn schema(&self, meter: &str) -> Result<Option<Kept>, Error> {
+        Ok(schemas::kept(&self.connection, meter)?)
     }
 
     /// The waits that the server asked for.

@@ -75,6 +75,7 @@ fn group(meter: &Arc<Meter>, events: u32, dead: u64, offset: u64) -> PackedGroup
     PackedGroup {
         number: 0,
         meter: Arc::clone(meter),
+        schema: None,
         batches: if events == 0 { Vec::new() } else { vec![batch] },
         dead_letters: (0..dead).map(|_| letter.clone()).collect(),
         cursors: vec![("app".into(), cursor(offset))],

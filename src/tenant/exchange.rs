@@ -29,14 +29,13 @@ impl From<Failure> for NoAnswer {
 }
 
 impl Tenant {
-    /// Exchanges, a second time with a new token when the first is refused.
-    pub async fn exchange(&self, request: &Request) -> Result<Answer, NoAnswer> {
-        // Nobody closes it: the budget's own closes for this request as well.
-        let gate = Gate::default();
+    /// Exchanges when `gate` and the budget admit it, a second time with a new token when the first is
+    /// refused.
+    pub async fn exchange(&self, request: &Request, gate: &Gate) -> Result<Answer, NoAnswer> {
         let mut refused = None;
         loop {
             let token = self.auth.token(refused.as_ref()).await.map_err(no_token)?;
-            let admission = self.budget.admit(&gate).await;
+            let admission = self.budget.admit(gate).await;
             let answer = self.transport.exchange(request, token.secret.as_ref()).await;
             if let Some(load) = load(&answer) {
                 self.budget.learn(load, Instant::now());

@@ -13,6 +13,7 @@ mod chaos;
 mod commands;
 mod concurrency;
 mod configuration;
+mod contract;
 mod credentials;
 mod curl;
 mod dead_letters;

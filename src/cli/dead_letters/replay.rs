@@ -15,9 +15,11 @@ use crate::cli::failure::Failure;
 use crate::cli::output::{one_line, print, print_json, table};
 use crate::cli::store::StoreArguments;
 use crate::config::LoadFor;
+use crate::control::contract;
 use crate::replay::{self, Report, Settings};
 use crate::store::dead_letters::Filter;
 use crate::store::editor::Editor;
+use crate::store::reader::Reader;
 
 /// Problems of a file that are told; more are counted.
 const TOLD_MAX: usize = 20;
@@ -53,6 +55,7 @@ pub(super) fn run(arguments: &Replay) -> Result<(), Failure> {
     };
     let loaded = arguments.store.load(LoadFor::Mend)?;
     let mut editor = Editor::open(&loaded.store.directory)?;
+    contract::take_kept(&Reader::open(&loaded.store.directory)?, &loaded.meters)?;
     if let Some(path) = &arguments.from {
         if !arguments.wanted.is_all() {
             let message = "--from names its letters: leave numbers and conditions away";

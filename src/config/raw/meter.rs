@@ -1,9 +1,10 @@
 //! `[meters.NAME]` as it may be typed.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::super::reader::Reader;
-use super::{DAY, SECOND};
+use super::{DAY, HOUR, MILLISECOND, SECOND};
 use crate::mediation::form::Id;
 use crate::meter::{Digits, FourByteCharacters, Guards, UnknownFields};
 use crate::schema::FieldType;
@@ -37,6 +38,8 @@ pub(in super::super) enum Schema {
     File(PathBuf),
     /// As listed.
     Fields(Vec<Field>),
+    /// Of the meter's export, which is asked for again after this time.
+    Export { refresh: Duration },
 }
 
 /// One of `[[meters.NAME.schema.fields]]`.
@@ -108,20 +111,24 @@ impl Schema {
         if !reader.is_there() {
             return Self::Default;
         }
-        reader.unsupported("from", "file, with the path of the exported meter");
+        let is_export = reader.choice("from", &[("export", true), ("", false)]) == Some(true);
+        let refresh = reader.duration("refresh", MILLISECOND * 100..=DAY * 7);
         let file = reader.file("file");
         let listed = reader.listed("fields");
-        if file.is_some() && listed.is_some() {
-            reader.notes().problem(reader.path(), "both file and fields", "one of the two");
-        } else if file.is_none() && listed.is_none() && !reader.notes().is_bad(&reader.key("from"))
-        {
-            let expected = "fields, or file; without the section the documented four fields";
-            reader.notes().problem(reader.path(), "neither file nor fields", expected);
+        let ways = [("from", is_export), ("file", file.is_some()), ("fields", listed.is_some())];
+        let ways: Vec<&str> =
+            ways.iter().filter(|(_, is_there)| *is_there).map(|(name, _)| *name).collect();
+        if ways.len() > 1 {
+            reader.notes().problem(reader.path(), ways.join(" and "), "one of them");
+        } else if ways.is_empty() && !reader.notes().is_bad(&reader.key("from")) {
+            let expected = "from, file or fields; without the section the documented four fields";
+            reader.notes().problem(reader.path(), "none of its ways", expected);
         }
         let fields = listed.map(|fields| fields.into_iter().filter_map(Field::read).collect());
-        let schema = match (file, fields) {
-            (Some(file), None) => Self::File(file),
-            (None, Some(fields)) => Self::Fields(fields),
+        let schema = match (is_export, file, fields) {
+            (true, None, None) => Self::Export { refresh: refresh.unwrap_or(HOUR) },
+            (false, Some(file), None) => Self::File(file),
+            (false, None, Some(fields)) => Self::Fields(fields),
             _ => Self::Default,
         };
         reader.finish();

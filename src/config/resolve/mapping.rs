@@ -45,6 +45,13 @@ pub(super) fn resolve(
         notes,
     };
     let select = typed.select.into_iter().filter_map(|typed| scope.condition(typed)).collect();
+    let has_rules = typed.fields.is_some() || !scope.is_nested;
+    if has_rules && meter.schema.refresh().is_some() {
+        let found = format!("fields made by rules, and meter {:?} with schema.from", &*meter.name);
+        let expected = "a meter with schema.file or schema.fields: rules need to know its fields";
+        notes.problem(format!("{}.fields", typed.key), found, expected);
+        return None;
+    }
     let rules = match typed.fields {
         Some(fields) => Some(rule::listed(&typed.key, fields, meter, &scope)),
         None if scope.is_nested => None,

@@ -6,10 +6,11 @@ use url::Url;
 
 use super::super::problem::{Notes, quoted};
 use super::super::raw;
-use super::{Surroundings, endpoint, export, file};
+use super::{Surroundings, endpoint, file};
 use crate::mediation::percent;
 use crate::meter::{DEFAULT_VERSION, Guards, Limits, Meter};
-use crate::schema::{Field, FieldType, Schema};
+use crate::schema::edition::Current;
+use crate::schema::{Field, FieldType, Schema, export};
 
 /// An export holds one meter; this is far more than any.
 const EXPORT_BYTES_MAX: u64 = 16 << 20;
@@ -35,11 +36,17 @@ pub(super) fn resolve(
         }
         _ => None,
     };
-    let schema = schema(key, &typed.schema, around, notes);
-    if let Some(id) = &typed.event_id_field {
-        check_event_id_field(key, id, &schema, notes);
-    }
-    check_event_time(key, &typed.guards, &schema, notes);
+    let schema = if let raw::Schema::Export { refresh } = typed.schema {
+        check_meter_apis(key, typed, base_url, notes);
+        Current::of_export(refresh)
+    } else {
+        let schema = schema(key, &typed.schema, around, notes);
+        if let Some(id) = &typed.event_id_field {
+            check_event_id_field(key, id, &schema, notes);
+        }
+        check_event_time(key, &typed.guards, &schema, notes);
+        schema.into()
+    };
     Arc::new(Meter {
         id: typed.id.clone(),
         version: typed.version.as_deref().unwrap_or(DEFAULT_VERSION).into(),
@@ -54,7 +61,7 @@ pub(super) fn resolve(
 
 fn schema(key: &str, typed: &raw::Schema, around: &Surroundings<'_>, notes: &Notes) -> Schema {
     let (key, fields) = match typed {
-        raw::Schema::Default => return Schema::documented(),
+        raw::Schema::Default | raw::Schema::Export { .. } => return Schema::documented(),
         raw::Schema::Fields(fields) => (format!("{key}.schema.fields"), listed(fields)),
         raw::Schema::File(name) => {
             let key = format!("{key}.schema.file");
@@ -63,15 +70,15 @@ fn schema(key: &str, typed: &raw::Schema, around: &Surroundings<'_>, notes: &Not
             if notes.is_bad(&key) {
                 return Schema::documented();
             }
-            let fields = export::fields(&text, |message| notes.warning(&key, message));
-            match fields {
-                Ok(fields) => (key, fields),
+            let exported = export::read(text.as_bytes(), |message| notes.warning(&key, message));
+            return match exported {
+                Ok(exported) => exported.schema,
                 Err(error) => {
                     let expected = "the export of a meter in JSON, or its schema";
                     notes.problem(key, format!("{}: {error}", path.display()), expected);
-                    return Schema::documented();
+                    Schema::documented()
                 }
-            }
+            };
         }
     };
     Schema::new(fields).unwrap_or_else(|error| {
@@ -88,6 +95,18 @@ fn listed(fields: &[raw::Field]) -> Vec<Field> {
         format: field.format.clone(),
     };
     fields.iter().map(field).collect()
+}
+
+/// An export is asked for by the meter's id at the REST host.
+fn check_meter_apis(key: &str, typed: &raw::Meter, base_url: Option<&Url>, notes: &Notes) {
+    if typed.id.is_none() && !notes.is_bad(&format!("{key}.id")) {
+        let expected = "the meter's id in Mediation, such as 97: its schema is fetched by it";
+        notes.problem(format!("{key}.id"), "nothing", expected);
+    }
+    if base_url.is_none() && !notes.is_bad("mediation.base_url") {
+        let expected = "the URL of your data center: a schema is fetched from there";
+        notes.problem("mediation.base_url", "nothing", expected);
+    }
 }
 
 /// Event ids are texts: a field of another type can't carry them.

@@ -3,6 +3,7 @@
 use super::*;
 
 mod listeners;
+mod schemas;
 
 #[test]
 fn five_mistakes_are_five_messages_with_their_keys() {
@@ -288,16 +289,6 @@ fn endpoints_are_https_or_on_this_host() {
         "ingest_path = \"/usage\"",
         &["mediation.ingest_path: found \"/usage\", expected a path that begins with / and has \
          {meter} once, such as /meters/streaming/ingestion/{meter} or /usage/bulk/{meter}"],
-    );
-}
-
-#[test]
-fn what_this_version_does_not_do_is_told_as_such() {
-    let found = "found a key that is not supported by this version, expected";
-    check(
-        "fields = [{name=\"a\",type=\"string\"}]",
-        "from = \"export\"",
-        &[&format!("meters.m.schema.from: {found} file, with the path of the exported meter")],
     );
 }
 

@@ -41,7 +41,8 @@ impl Lane {
             return None;
         };
         self.after = head.id;
-        Some(Parcel { head, body, unexplained: 0 })
+        let fits = head.schema;
+        Some(Parcel { head, body, unexplained: 0, fits })
     }
 
     /// Keeps `parcel` for later.
@@ -83,7 +84,11 @@ impl Lane {
             if self.undecided.take().is_some() {
                 tracing::info!(meter, "every open outcome is decided, the meter goes on");
                 self.trouble = None;
-                self.sender.note(self.state(LaneState::Running, String::new()));
+                let state = match self.contract.broken().cloned() {
+                    Some(broken) => self.state(LaneState::Held, broken),
+                    None => self.state(LaneState::Running, String::new()),
+                };
+                self.sender.note(state);
             }
             return;
         }

@@ -177,7 +177,7 @@ fn formatted(limits: Limits) -> Arc<Meter> {
         field.format = "epoch_ms".parse().ok();
     }
     let mut meter = bare_meter(limits, Some("EventId"));
-    meter.schema = Schema::new(fields).unwrap_or(meter.schema);
+    meter.schema = Schema::new(fields).unwrap_or(Schema::open()).into();
     meter.unknown_fields = UnknownFields::Drop;
     meter.guards.event_age_max = Some(std::time::Duration::from_secs(86_400));
     Arc::new(meter)

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 fn meter(schema: Schema, id: Option<&str>, unknown_fields: UnknownFields) -> Meter {
     let event_id_field = id.map(Into::into);
+    let schema = schema.into();
     Meter { schema, event_id_field, unknown_fields, ..Meter::new("m", String::new()) }
 }
 

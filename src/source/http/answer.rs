@@ -42,6 +42,8 @@ pub(super) enum Refusal {
     Busy,
     /// The store is full.
     Full,
+    /// There is no schema yet by which events could be judged.
+    Unready,
     /// The agent stops, or could not store it.
     Stopping,
     /// It takes longer than a client waits.
@@ -63,6 +65,9 @@ impl Refusal {
             ),
             Self::Busy => (StatusCode::TOO_MANY_REQUESTS, "Too many requests."),
             Self::Full => (StatusCode::SERVICE_UNAVAILABLE, "The store is full."),
+            Self::Unready => {
+                (StatusCode::SERVICE_UNAVAILABLE, "The schema of the meter has not come yet.")
+            }
             Self::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "The agent is stopping."),
             Self::Unknown => (StatusCode::GATEWAY_TIMEOUT, "Not known to be stored."),
         };
@@ -75,7 +80,7 @@ impl Refusal {
         let wait_seconds = match self {
             Self::Busy => Some(1),
             Self::Full => Some(10),
-            Self::Stopping | Self::Unknown => Some(5),
+            Self::Unready | Self::Stopping | Self::Unknown => Some(5),
             _ => None,
         };
         if let Some(seconds) = wait_seconds {

@@ -150,6 +150,9 @@ impl Service {
         if self.context.vitals.is_full.is_set() {
             return Err(Refusal::Full);
         }
+        if stream.stream.source.meter.schema.now().is_none() {
+            return Err(Refusal::Unready);
+        }
         Ok(Admitted::Events(stream, form))
     }
 

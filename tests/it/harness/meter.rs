@@ -17,6 +17,13 @@ pub(crate) fn config(base_url: &str, sources: impl Into<String>) -> Config {
     Config { meter: format!("{}\nid = 97", config.meter), ..config }
 }
 
+/// The same, with the meter's schema from its export.
+pub(crate) fn contract(base_url: &str, sources: impl Into<String>) -> Config {
+    let config = config(base_url, sources);
+    let schema = "schema = { from = \"export\", refresh = \"100ms\" }";
+    Config { meter: format!("{}\n{schema}", config.meter), ..config }
+}
+
 /// `text` with the address as HOST, ids of requests and forms as hashes, and times as `(time)`.
 pub(crate) fn steady(text: &str, url: &str) -> String {
     let address = url.trim_start_matches("http://");

@@ -72,7 +72,7 @@ pub(super) fn implied(source: &str, meter: &Meter, scope: &Scope<'_>) -> Vec<Rul
 
 /// The fields that events can have; the id of an event need not be there.
 fn fields(meter: &Meter) -> Vec<Field> {
-    let mut fields = meter.schema.fields().to_vec();
+    let mut fields = meter.schema.or_open().schema.fields().to_vec();
     if let Some(id) = &meter.event_id_field {
         match fields.iter_mut().find(|field| field.name == *id) {
             Some(field) => field.required = false,
