@@ -20,11 +20,14 @@ fn handover(criterion: &mut Criterion) {
             || support::chunks(&stream, &lines),
             |chunks| {
                 let (intake, outlet) = intake(64 << 20, runtime.handle().clone());
+                let linger_max = Duration::from_secs(60);
+                let settings = batcher::Settings { linger_max, ..batcher::Settings::default() };
+                let settings = tokio::sync::watch::channel(settings).1;
                 let (groups, packed) = crossbeam_channel::unbounded();
                 let never = CancellationToken::new();
                 std::thread::scope(|scope| {
                     scope.spawn(|| {
-                        batcher::run(&outlet, Duration::from_secs(60), &groups);
+                        batcher::run(&outlet, settings, &groups);
                         drop(groups);
                     });
                     for chunk in chunks {

@@ -22,7 +22,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use secrecy::SecretString;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -68,7 +68,7 @@ pub struct Error {
     pub source: io::Error,
 }
 
-/// What there is to be seen.
+/// What there is to be seen, until a reload.
 #[derive(Debug, Clone)]
 pub struct View {
     /// The configured meters.
@@ -87,13 +87,14 @@ pub struct View {
     pub bytes_max: u64,
     /// How long an event may wait.
     pub lag_max: Duration,
+    /// What a request has to bring as its bearer token.
+    pub token: Option<SecretString>,
 }
 
 /// A bound listener.
 #[derive(Debug)]
 pub struct Listener {
     socket: std::net::TcpListener,
-    token: Option<SecretString>,
     /// Where it listens, with the port that was free.
     pub address: SocketAddr,
 }
@@ -105,14 +106,18 @@ pub fn bind(settings: &Settings) -> Result<Option<Listener>, Error> {
     let socket = std::net::TcpListener::bind(address).map_err(failed)?;
     socket.set_nonblocking(true).map_err(failed)?;
     let address = socket.local_addr().map_err(failed)?;
-    Ok(Some(Listener { socket, token: settings.token.clone(), address }))
+    Ok(Some(Listener { socket, address }))
 }
 
 /// Answers until it is told to end.
-pub async fn serve(listener: Listener, view: View, until: CancellationToken) -> Result<(), Error> {
-    let Listener { socket, token, address } = listener;
+pub async fn serve(
+    listener: Listener,
+    view: watch::Receiver<View>,
+    until: CancellationToken,
+) -> Result<(), Error> {
+    let Listener { socket, address } = listener;
     let listener = TcpListener::from_std(socket).map_err(|source| Error { address, source })?;
-    let service = Arc::new(Service::new(view, token));
+    let service = Arc::new(Service::new(view));
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     loop {

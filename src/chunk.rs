@@ -2,11 +2,12 @@
 //!
 //! A chunk crosses channels, never a line: a message per line costs ten times more.
 
+use std::convert::Infallible;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, OnceLock};
 
 use crossbeam_channel::{Receiver, Sender};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use crate::breaker::Breaker;
 use crate::dead_letter::Reason;
@@ -126,9 +127,24 @@ pub struct Chunk {
     pub file: Option<Box<FileMark>>,
     /// The chunk's share of the intake, given back when the last group that holds some of it
     /// has been committed.
-    pub permit: Option<Arc<OwnedSemaphorePermit>>,
+    pub permit: Option<Arc<Share>>,
     /// Who wants to hear that it is durable.
     pub notice: Option<Notice>,
+}
+
+/// What a chunk takes of the intake; given back when dropped.
+#[derive(Debug)]
+pub struct Share {
+    _permit: OwnedSemaphorePermit,
+    /// Tells by its end that of the chunk nothing is under way any more.
+    _trace: Option<mpsc::Sender<Infallible>>,
+}
+
+impl Share {
+    /// A share of the room that `permit` stands for.
+    pub fn new(permit: OwnedSemaphorePermit, trace: Option<mpsc::Sender<Infallible>>) -> Self {
+        Self { _permit: permit, _trace: trace }
+    }
 }
 
 impl Chunk {

@@ -12,13 +12,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, never, select};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Timestamp;
 use crate::group::PackedGroup;
 use crate::settlement::{Posting, Settlement};
-use crate::store::{Error, Store, Work};
+use crate::store::{Error, Limits, Store, Work};
 use crate::telemetry::{Pulse, Vitals};
 
 /// Bodies in one transaction: enough to share the price of a sync, few enough to keep it short.
@@ -49,9 +49,8 @@ pub struct Inputs {
     pub postings: Receiver<Posting>,
     /// Cancelled when sources drain.
     pub drain: CancellationToken,
-    /// Whether some sources cannot read again what is not committed. For the rest that such an
-    /// agent has read when it stops, which the intake bounds, the limit of the store does not hold.
-    pub has_streams: bool,
+    /// What holds, until it changes.
+    pub terms: watch::Receiver<Terms>,
     /// Cancelled when the grace period is used up: what cannot be committed now never is.
     pub abandon: CancellationToken,
     /// Told when every group is committed and no more can come.
@@ -62,14 +61,27 @@ pub struct Inputs {
     pub vitals: Arc<Vitals>,
 }
 
+/// What a reload may change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    /// Of the store.
+    pub limits: Limits,
+    /// Whether some sources cannot read again what is not committed. For the rest that such an
+    /// agent has read when it stops, which the intake bounds, the limit of the store does not hold.
+    /// Never false again: what came may still wait.
+    pub has_streams: bool,
+}
+
 /// Commits until both inputs have closed.
 pub fn run(store: &mut Store, inputs: Inputs) -> Result<(), Error> {
+    let has_streams = inputs.terms.borrow().has_streams;
     let mut committer = Committer {
         store,
         packed: Some(inputs.packed),
         postings: Some(inputs.postings),
         drain: inputs.drain,
-        has_streams: inputs.has_streams,
+        has_streams,
+        terms: inputs.terms,
         abandon: inputs.abandon,
         groups_done: Some(inputs.groups_done),
         early: BTreeMap::new(),
@@ -96,6 +108,7 @@ struct Committer<'s> {
     postings: Option<Receiver<Posting>>,
     drain: CancellationToken,
     has_streams: bool,
+    terms: watch::Receiver<Terms>,
     abandon: CancellationToken,
     groups_done: Option<oneshot::Sender<()>>,
     /// Groups that are not committed, by number. The intake's bound covers them.
@@ -154,7 +167,18 @@ impl Committer<'_> {
         true
     }
 
+    /// Obeys the terms as they are now.
+    fn obey(&mut self) {
+        // An error: nobody can change them any more.
+        if self.terms.has_changed().unwrap_or(false) {
+            let Terms { limits, has_streams } = *self.terms.borrow_and_update();
+            self.store.set_limits(limits);
+            self.has_streams |= has_streams;
+        }
+    }
+
     fn commit_ready(&mut self) -> Result<(), Error> {
+        self.obey();
         loop {
             let groups = self.take_ready();
             let settled = std::mem::take(&mut self.settled);

@@ -122,7 +122,7 @@ pub async fn run(
     let (tell_ready, ready) = oneshot::channel();
     let (stop_agent, agent_stops) = mpsc::channel(2);
     let agent =
-        tokio::spawn(agent::run(agent_settings, <_>::default(), agent_stops, move |ready| {
+        tokio::spawn(agent::run(agent_settings, <_>::default(), agent_stops, None, move |ready| {
             // The demo waits for it, or has ended.
             let address = ready.listening.first().and_then(|(_, address)| address.parse().ok());
             let _ = tell_ready.send(address);

@@ -4,9 +4,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::OwnedSemaphorePermit;
 
-use crate::chunk::Chunk;
+use crate::chunk::{Chunk, Share};
 use crate::dead_letter::DeadLetter;
 use crate::meter::Meter;
 use crate::notice::Notice;
@@ -87,7 +86,7 @@ pub struct PackedGroup {
     /// What was read, by source.
     pub tallies: Vec<SourceTally>,
     /// The chunks' shares of the intake, given back after the commit.
-    pub permits: Vec<Arc<OwnedSemaphorePermit>>,
+    pub permits: Vec<Arc<Share>>,
     /// Of the chunks whose last line is in the group: who hears of the commit.
     pub notices: Vec<Notice>,
 }

@@ -1,5 +1,6 @@
 //! A meter as the stages see it: where its events go and what one request may hold.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -120,7 +121,7 @@ impl Limits {
 }
 
 /// A meter that events are read for. Shared by all stages.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Meter {
     /// The name in the configuration; part of track ids, metrics and the store.
     pub name: Arc<str>,
@@ -141,11 +142,11 @@ pub struct Meter {
     /// What one request may hold.
     pub limits: Limits,
     /// What the far end was found to take, below its documented limit.
-    pub learned_limit: LearnedLimit,
+    pub learned_limit: Arc<LearnedLimit>,
     /// What was done for it, counted since the start.
-    pub counters: MeterCounters,
+    pub counters: Arc<MeterCounters>,
     /// Rings when a batch of it was committed, or when its lane may end.
-    pub backlog: Notify,
+    pub backlog: Arc<Notify>,
 }
 
 impl Meter {
@@ -162,9 +163,69 @@ impl Meter {
             unknown_fields: UnknownFields::default(),
             guards: Guards::default(),
             limits: Limits::PRODUCTION,
-            learned_limit: LearnedLimit::default(),
-            counters: MeterCounters::default(),
-            backlog: Notify::new(),
+            learned_limit: Arc::default(),
+            counters: Arc::default(),
+            backlog: Arc::default(),
         }
+    }
+
+    /// The same meter with other settings: it goes on with what `before` has counted and learned,
+    /// and rings for whom `before` rings.
+    #[must_use]
+    pub fn succeeding(&self, before: &Self) -> Self {
+        Self {
+            learned_limit: Arc::clone(&before.learned_limit),
+            counters: Arc::clone(&before.counters),
+            backlog: Arc::clone(&before.backlog),
+            schema: self.schema.beside(&before.schema),
+            ..self.clone()
+        }
+    }
+
+    /// Whether its schema comes with its export.
+    pub fn is_exported(&self) -> bool {
+        self.schema.refresh().is_some()
+    }
+
+    /// Whether both have the same settings, whatever they have counted and learned.
+    pub fn is_set_as(&self, other: &Self) -> bool {
+        let Self {
+            name,
+            upload_url,
+            id,
+            version,
+            schema,
+            event_id_field,
+            unknown_fields,
+            guards,
+            limits,
+            learned_limit: _,
+            counters: _,
+            backlog: _,
+        } = self;
+        (name, upload_url, id, version)
+            == (&other.name, &other.upload_url, &other.id, &other.version)
+            && schema.is_set_as(&other.schema)
+            && event_id_field == &other.event_id_field
+            && (unknown_fields, guards, limits)
+                == (&other.unknown_fields, &other.guards, &other.limits)
+    }
+}
+
+/// The configured meters as they are now. A line knows its meter as it was when its source began;
+/// a reload of the configuration may have changed it since.
+#[derive(Debug, Clone, Default)]
+pub struct Roster(Arc<HashMap<Arc<str>, Arc<Meter>>>);
+
+impl Roster {
+    /// Of `meters`, each of another name.
+    pub fn new(meters: &[Arc<Meter>]) -> Self {
+        let by_name = meters.iter().map(|meter| (Arc::clone(&meter.name), Arc::clone(meter)));
+        Self(Arc::new(by_name.collect()))
+    }
+
+    /// `meter` as it is now; as it was, when it is not configured any more.
+    pub fn current<'r>(&'r self, meter: &'r Arc<Meter>) -> &'r Arc<Meter> {
+        self.0.get(&meter.name).unwrap_or(meter)
     }
 }

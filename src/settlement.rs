@@ -155,6 +155,9 @@ pub enum Settlement {
         /// Since when.
         at: Timestamp,
     },
+    /// From now on each lane may have so many requests under way, which is more than before: on
+    /// record before the first of them leaves.
+    Window(u32),
     /// A source changed its state.
     Source {
         /// Which one.

@@ -23,7 +23,7 @@ use crate::chunk::{Buffer, SourceTag};
 use crate::intake::Intake;
 use crate::stop::Stop;
 use crate::telemetry::Vitals;
-pub use prepare::{Error, Prepared, Running, prepare};
+pub use prepare::{Error, Prepared, Running, check, prepare};
 
 /// What every source gets from the agent.
 #[derive(Debug, Clone)]
@@ -55,6 +55,23 @@ pub enum Settings {
     Http(http::Settings),
     /// `type = "unix"`.
     Unix(unix::Settings),
+}
+
+impl Settings {
+    /// Whether it is standard input.
+    pub fn is_stdin(&self) -> bool {
+        matches!(self, Self::Stdin(_))
+    }
+
+    /// The name of the place where it listens, when it does.
+    pub fn place(&self) -> Option<String> {
+        match self {
+            Self::Tcp(settings) => Some(settings.listen.to_string()),
+            Self::Http(settings) => Some(settings.listen.to_string()),
+            Self::Unix(settings) => Some(settings.place.to_string()),
+            Self::File(_) | Self::Once(_) | Self::Stdin(_) => None,
+        }
+    }
 }
 
 /// A buffer that is mostly empty goes back to its pool and a small one takes its place: the

@@ -56,6 +56,22 @@ pub struct Settings {
     pub receipts_keep: Duration,
 }
 
+/// What of the settings can change while the store is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// As in [`Settings`].
+    pub bytes_max: u64,
+    /// As in [`Settings`].
+    pub receipts_keep: Duration,
+}
+
+impl Settings {
+    /// What of them can change while the store is open.
+    pub fn limits(&self) -> Limits {
+        Limits { bytes_max: self.bytes_max, receipts_keep: self.receipts_keep }
+    }
+}
+
 /// Why the store cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -262,6 +278,12 @@ impl Store {
         Ok(unsettled)
     }
 
+    /// Obeys other limits from now on.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.settings.bytes_max = limits.bytes_max;
+        self.settings.receipts_keep = limits.receipts_keep;
+    }
+
     /// How long receipts are kept, from the settings.
     pub fn receipts_keep(&self) -> Duration {
         self.settings.receipts_keep
@@ -331,6 +353,9 @@ fn settle(
         }
         Settlement::Wait { meter, until, is_tenants } => {
             lanes::set_wait(transaction, meter, *until, *is_tenants)
+        }
+        Settlement::Window(in_flight_max) => {
+            migrations::set_running(transaction, Some(*in_flight_max))
         }
         Settlement::Source { source, state, reason, at } => {
             sources::set_state(transaction, source, *state, reason, *at)

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
@@ -142,7 +142,8 @@ pub struct Vitals {
     pub commits_fail: Flag,
     /// The store is full: sources wait.
     pub is_full: Flag,
-    stages: Mutex<Vec<(String, Arc<Pulse>)>>,
+    /// Those whose pulse somebody holds.
+    stages: Mutex<Vec<(String, Weak<Pulse>)>>,
 }
 
 /// Something that is so or not.
@@ -166,18 +167,22 @@ impl Flag {
 pub const STUCK: Duration = Duration::from_secs(60);
 
 impl Vitals {
-    /// The pulse of a stage that begins.
+    /// The pulse of a stage that begins; it ends when the pulse is dropped.
     pub fn stage(&self, name: &str) -> Arc<Pulse> {
         let pulse = Arc::new(Pulse::default());
         let mut stages = self.stages.lock().unwrap_or_else(PoisonError::into_inner);
-        stages.push((name.to_owned(), Arc::clone(&pulse)));
+        stages.retain(|(_, pulse)| pulse.strong_count() > 0);
+        stages.push((name.to_owned(), Arc::downgrade(&pulse)));
         pulse
     }
 
     /// The stages that have worked on one thing for longer than `time`.
     pub fn stuck_for(&self, time: Duration) -> Vec<String> {
         let stages = self.stages.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_stuck = |pulse: &Pulse| pulse.busy_for().is_some_and(|busy| busy > time);
+        let is_stuck = |pulse: &Weak<Pulse>| {
+            let busy = pulse.upgrade().and_then(|pulse| pulse.busy_for());
+            busy.is_some_and(|busy| busy > time)
+        };
         let stuck = stages.iter().filter(|(_, pulse)| is_stuck(pulse));
         stuck.map(|(name, _)| name.clone()).collect()
     }

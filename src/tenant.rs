@@ -17,10 +17,10 @@ pub mod transport;
 pub mod window;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::task::JoinSet;
 
 use crate::telemetry::Spent;
@@ -44,6 +44,23 @@ pub enum Credentials {
     Bearer(SecretString),
     /// None: only a loopback endpoint may do without.
     None,
+}
+
+impl Credentials {
+    /// Whether both show the same.
+    fn are_as(&self, other: &Self) -> bool {
+        let same =
+            |one: &SecretString, other: &SecretString| one.expose_secret() == other.expose_secret();
+        match (self, other) {
+            (
+                Self::Client { token_url, id, secret },
+                Self::Client { token_url: other_url, id: other_id, secret: other },
+            ) => (token_url, id) == (other_url, other_id) && same(secret, other),
+            (Self::Bearer(secret), Self::Bearer(other)) => same(secret, other),
+            (Self::None, Self::None) => true,
+            _ => false,
+        }
+    }
 }
 
 /// The settings of a tenant.
@@ -90,10 +107,16 @@ pub struct Connection {
 /// The tenant, for who sends. Clones share all of it.
 #[derive(Debug, Clone)]
 pub struct Tenant {
-    /// The HTTP client.
-    pub transport: Arc<Transport>,
     /// What may go out.
     pub budget: Arc<Budget>,
+    way: Arc<RwLock<Way>>,
+}
+
+/// How the tenant is reached, until it is reached otherwise.
+#[derive(Debug, Clone)]
+pub struct Way {
+    /// The HTTP client.
+    pub transport: Arc<Transport>,
     /// The token.
     pub auth: Auth,
 }
@@ -128,6 +151,35 @@ impl Connection {
         );
         let budget = Arc::new(budget);
         let auth = Auth::start(settings, Arc::clone(&transport), Arc::clone(&budget), tasks);
-        Tenant { transport, budget, auth }
+        Tenant { budget, way: Arc::new(RwLock::new(Way { transport, auth })) }
+    }
+}
+
+impl Tenant {
+    /// The way of a request that begins now.
+    pub fn way(&self) -> Way {
+        self.way.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Obeys `settings` from now on, for everybody who has a clone. `before` is what it obeyed: the
+    /// client with its connections stays if it is made of the same as `connection`, and so does the
+    /// token if the credentials are the same. Requests under way end as they began.
+    pub fn renew(
+        &self,
+        before: &Settings,
+        settings: &Settings,
+        connection: Connection,
+        tasks: &mut JoinSet<()>,
+    ) {
+        self.budget.limit(settings.requests_per_minute, settings.requests_in_flight_max);
+        let now = self.way();
+        let is_same = now.transport.is_made_as(&connection.transport);
+        if is_same && before.credentials.are_as(&settings.credentials) {
+            return;
+        }
+        let transport = if is_same { now.transport } else { Arc::new(connection.transport) };
+        let budget = Arc::clone(&self.budget);
+        let auth = Auth::start(settings, Arc::clone(&transport), budget, tasks);
+        *self.way.write().unwrap_or_else(PoisonError::into_inner) = Way { transport, auth };
     }
 }

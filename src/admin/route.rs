@@ -8,8 +8,8 @@ use hyper::header::{
     WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Method, Request, Response, StatusCode};
-use secrecy::SecretString;
 use serde::Serialize;
+use tokio::sync::watch;
 
 use super::View;
 use super::access::{Refusal, is_allowed};
@@ -26,18 +26,18 @@ type Answer = Response<Full<Bytes>>;
 /// Answers requests.
 #[derive(Debug)]
 pub(super) struct Service {
-    view: View,
-    token: Option<SecretString>,
+    view: watch::Receiver<View>,
 }
 
 impl Service {
-    pub(super) fn new(view: View, token: Option<SecretString>) -> Self {
-        Self { view, token }
+    pub(super) fn new(view: watch::Receiver<View>) -> Self {
+        Self { view }
     }
 
     /// Answers `request`; its body is not looked at.
     pub(super) async fn answer(&self, request: &Request<Incoming>) -> Answer {
-        if let Err(refusal) = is_allowed(request.headers(), self.token.as_ref()) {
+        let allowed = is_allowed(request.headers(), self.view.borrow().token.as_ref());
+        if let Err(refusal) = allowed {
             return refused(refusal);
         }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
@@ -59,7 +59,7 @@ impl Service {
     }
 
     fn health(&self) -> Answer {
-        let stuck = self.view.vitals.stuck_for(STUCK);
+        let stuck = self.view.borrow().vitals.stuck_for(STUCK);
         let failing = stuck.iter().map(|stage| format!("stage {stage} makes no progress"));
         of_health(&Health::of(failing.collect()))
     }
@@ -69,7 +69,7 @@ impl Service {
         &self,
         answer: impl FnOnce(&View, Status) -> Answer + Send + 'static,
     ) -> Answer {
-        let view = self.view.clone();
+        let view = self.view.borrow().clone();
         let answered = tokio::task::spawn_blocking(move || match status(&view) {
             Ok(status) => answer(&view, status),
             Err(error) => {

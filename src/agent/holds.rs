@@ -34,7 +34,7 @@ pub(super) fn start(
         let reason = format!("the schema of meter {} has not come yet", source.meter.name);
         post_state(source, SourceState::Held, reason, postings);
     }
-    let name = format!("hold/{}", source.name);
+    let name = member(&source.name);
     let (source, postings, drain) = (Arc::clone(source), postings.clone(), drain.clone());
     supervisor.task(&name, Role::Stage, async move {
         if !is_ready {
@@ -51,6 +51,16 @@ pub(super) fn start(
         drain.cancelled().await;
         Ok(())
     });
+}
+
+/// The name of the task for a source.
+pub(super) fn member(source: &str) -> String {
+    format!("hold/{source}")
+}
+
+/// Records that `source` is not held.
+pub(super) fn post_reading(source: &SourceTag, postings: &Sender<Posting>) {
+    post(source, Standing::Reading, postings);
 }
 
 async fn watch(

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -23,18 +24,27 @@ const STATUS_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Sources are open and the store takes writes.
 pub fn tell_ready() {
-    tell(NotifyState::Ready);
+    tell(&[NotifyState::Ready]);
+}
+
+/// The configuration is read again; to be followed by [`tell_ready`].
+pub fn tell_reloading() {
+    // Without the time systemd would not take it for a reload.
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::debug!(%error, "failed to notify the service manager"),
+    }
 }
 
 /// The agent drains and ends.
 pub fn tell_stopping() {
-    tell(NotifyState::Stopping);
+    tell(&[NotifyState::Stopping]);
 }
 
 /// Starts what tells systemd of the agent, as far as systemd wants to hear it, until `until`.
 pub(super) fn start(
     vitals: Arc<Vitals>,
-    directory: PathBuf,
+    (directory, refused): (PathBuf, watch::Receiver<Vec<String>>),
     until: &CancellationToken,
     supervisor: &mut Supervisor,
 ) {
@@ -43,7 +53,11 @@ pub(super) fn start(
         supervisor.task("watchdog", Role::Stage, feeding);
     }
     if std::env::var_os("NOTIFY_SOCKET").is_some() {
-        supervisor.task("service status", Role::Stage, tell_status(directory, until.clone()));
+        supervisor.task(
+            "service status",
+            Role::Stage,
+            tell_status(directory, refused, until.clone()),
+        );
     }
 }
 
@@ -57,7 +71,7 @@ async fn feed(
     loop {
         let stuck = vitals.stuck_for(STUCK);
         if stuck.is_empty() {
-            tell(NotifyState::Watchdog);
+            tell(&[NotifyState::Watchdog]);
         } else if !is_starving {
             tracing::error!(stages = stuck.join(", "), "no progress: the watchdog is not fed");
         }
@@ -71,7 +85,11 @@ async fn feed(
 }
 
 /// Tells what waits and how fast it goes.
-async fn tell_status(directory: PathBuf, until: CancellationToken) -> Result<(), Infallible> {
+async fn tell_status(
+    directory: PathBuf,
+    mut refused: watch::Receiver<Vec<String>>,
+    until: CancellationToken,
+) -> Result<(), Infallible> {
     let mut before: Option<(Instant, i64)> = None;
     loop {
         let directory = directory.clone();
@@ -83,7 +101,8 @@ async fn tell_status(directory: PathBuf, until: CancellationToken) -> Result<(),
                     let (now, delivered) = (Instant::now(), status.equation.delivered);
                     let since = before.replace((now, delivered));
                     let rate = since.map(|(then, had)| (now - then, delivered - had));
-                    tell(NotifyState::Status(&line(&status.equation, rate)));
+                    let line = line(&status.equation, rate, refused.borrow().len());
+                    tell(&[NotifyState::Status(&line)]);
                 }
                 Err(error) => tracing::debug!(%error, "failed to read the status for systemd"),
             }
@@ -92,14 +111,22 @@ async fn tell_status(directory: PathBuf, until: CancellationToken) -> Result<(),
             // Without this arm the end of the agent would wait for the next look.
             () = until.cancelled() => return Ok(()),
             () = sleep(STATUS_INTERVAL) => {}
+            // Who asked for a reload looks at once.
+            Ok(()) = refused.changed() => {}
         }
     }
 }
 
-/// The status in a line; `delivered` is a time and how many events were delivered in it.
-fn line(equation: &Equation, delivered: Option<(Duration, i64)>) -> String {
+/// The status in a line; `delivered` is a time and how many events were delivered in it, `refused`
+/// the problems for which the last reload was.
+fn line(equation: &Equation, delivered: Option<(Duration, i64)>, refused: usize) -> String {
     let Equation { stored, dead_lettered, .. } = equation;
-    let waiting = format!("{stored} events wait, {dead_lettered} dead letters");
+    let refused = match refused {
+        0 => String::new(),
+        1 => "reload refused: 1 problem, see the log; ".to_owned(),
+        problems => format!("reload refused: {problems} problems, see the log; "),
+    };
+    let waiting = format!("{refused}{stored} events wait, {dead_lettered} dead letters");
     match delivered {
         Some((time, events)) if !time.is_zero() => {
             let thousandths = i64::try_from(time.as_millis()).unwrap_or(i64::MAX).max(1);
@@ -109,8 +136,8 @@ fn line(equation: &Equation, delivered: Option<(Duration, i64)>) -> String {
     }
 }
 
-fn tell(state: NotifyState<'_>) {
-    if let Err(error) = sd_notify::notify(&[state]) {
+fn tell(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
         tracing::debug!(%error, "failed to notify the service manager");
     }
 }
@@ -130,12 +157,14 @@ mod tests {
             stored: 12,
             holds: true,
         };
-        let check = |delivered, expected: &str| assert_eq!(line(&equation, delivered), expected);
+        let check = |delivered, expected: &str| assert_eq!(line(&equation, delivered, 0), expected);
         check(None, "12 events wait, 3 dead letters");
         check(Some((Duration::ZERO, 5)), "12 events wait, 3 dead letters");
         let times = [(Duration::from_millis(500), 5), (Duration::from_secs(5), 50)];
         for time in times {
             check(Some(time), "12 events wait, 3 dead letters, 10 delivered a second");
         }
+        let refused = "reload refused: 2 problems, see the log; 12 events wait, 3 dead letters";
+        assert_eq!(line(&equation, None, 2), refused);
     }
 }

@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT as requests to stop. SIGHUP, which would end the process, asks to look again.
+//! SIGTERM and SIGINT as requests to stop. SIGHUP, which would end the process, asks for a reload.
 
 use std::io;
 
@@ -18,10 +18,7 @@ pub fn requests() -> io::Result<mpsc::Receiver<Request>> {
             let request = tokio::select! {
                 _ = terminate.recv() => Request::Stop,
                 _ = interrupt.recv() => Request::Stop,
-                _ = hang_up.recv() => {
-                    tracing::warn!("the configuration is read at the start only: restart to reload");
-                    Request::LookAgain
-                }
+                _ = hang_up.recv() => Request::Reload,
                 () = tell.closed() => return,
             };
             if tell.send(request).await.is_err() {

@@ -21,21 +21,26 @@ pub enum Role {
 
 #[derive(Debug)]
 struct Member {
+    name: String,
     role: Role,
+    /// Somebody asked it to end.
+    is_asked: bool,
     /// None: a task of the runtime.
     thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
 struct Ended {
-    name: String,
+    number: u64,
     result: Result<(), String>,
 }
 
 /// The members that have not ended.
 #[derive(Debug)]
 pub struct Supervisor {
-    members: BTreeMap<String, Member>,
+    /// By number: for a moment two may have one name, where one takes the place of the other.
+    members: BTreeMap<u64, Member>,
+    next: u64,
     tell: mpsc::UnboundedSender<Ended>,
     told: mpsc::UnboundedReceiver<Ended>,
     ends_expected: bool,
@@ -45,7 +50,7 @@ impl Default for Supervisor {
     fn default() -> Self {
         // Bounded by the number of members: each tells once.
         let (tell, told) = mpsc::unbounded_channel();
-        Self { members: BTreeMap::new(), tell, told, ends_expected: false }
+        Self { members: BTreeMap::new(), next: 0, tell, told, ends_expected: false }
     }
 }
 
@@ -58,7 +63,7 @@ impl Supervisor {
         work: impl FnOnce() -> Result<(), E> + Send + 'static,
     ) -> Result<(), Error> {
         let tell = self.tell.clone();
-        let ended = name.to_owned();
+        let number = self.number();
         let thread = std::thread::Builder::new()
             // Linux shows 15 characters.
             .name(name.chars().take(15).collect())
@@ -69,10 +74,10 @@ impl Supervisor {
                     Err(_) => Err("it panicked".into()),
                 };
                 // The supervisor is gone only after it gave the member up.
-                let _ = tell.send(Ended { name: ended, result });
+                let _ = tell.send(Ended { number, result });
             })
             .map_err(|source| Error::System { what: "thread", source })?;
-        self.members.insert(name.to_owned(), Member { role, thread: Some(thread) });
+        self.insert(number, name, role, Some(thread));
         Ok(())
     }
 
@@ -84,16 +89,33 @@ impl Supervisor {
         work: impl Future<Output = Result<(), E>> + Send + 'static,
     ) {
         let tell = self.tell.clone();
-        let ended = name.to_owned();
+        let number = self.number();
         let task = tokio::spawn(work);
         tokio::spawn(async move {
             let result = match task.await {
                 Ok(result) => result.map_err(|error| error.to_string()),
                 Err(panic) => Err(panic.to_string()),
             };
-            let _ = tell.send(Ended { name: ended, result });
+            let _ = tell.send(Ended { number, result });
         });
-        self.members.insert(name.to_owned(), Member { role, thread: None });
+        self.insert(number, name, role, None);
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn insert(&mut self, number: u64, name: &str, role: Role, thread: Option<JoinHandle<()>>) {
+        let name = name.to_owned();
+        self.members.insert(number, Member { name, role, is_asked: false, thread });
+    }
+
+    /// From now on the member of this `name` may end.
+    pub fn expect_end(&mut self, name: &str) {
+        for member in self.members.values_mut().filter(|member| member.name == name) {
+            member.is_asked = true;
+        }
     }
 
     /// From now on members may end.
@@ -107,17 +129,17 @@ impl Supervisor {
         if self.members.is_empty() {
             return std::future::pending().await;
         }
-        let Some(Ended { name, result }) = self.told.recv().await else { return Ok(()) };
-        let member = self.members.remove(&name);
-        let role = member.as_ref().map_or(Role::Stage, |member| member.role);
-        if let Some(thread) = member.and_then(|member| member.thread) {
+        let Some(Ended { number, result }) = self.told.recv().await else { return Ok(()) };
+        let Some(member) = self.members.remove(&number) else { return Ok(()) };
+        let Member { name, role, is_asked, thread } = member;
+        if let Some(thread) = thread {
             // It told that it ended as its last act, so this does not wait.
             let _ = thread.join();
         }
         tracing::debug!(name, "ended");
         match result {
             Err(reason) => Err(Error::StageDied { name, reason }),
-            Ok(()) if self.ends_expected || role == Role::EndingSource => Ok(()),
+            Ok(()) if self.ends_expected || is_asked || role == Role::EndingSource => Ok(()),
             Ok(()) => Err(Error::StageDied { name, reason: "nobody asked it to".into() }),
         }
     }
@@ -134,6 +156,6 @@ impl Supervisor {
 
     /// The names of those that have not ended.
     pub fn names(&self) -> String {
-        self.members.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
+        self.members.values().map(|member| member.name.as_str()).collect::<Vec<_>>().join(", ")
     }
 }

@@ -58,6 +58,11 @@ impl Failure {
         Self { code, message }
     }
 
+    /// What is printed.
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+
     pub(super) fn code(&self) -> u8 {
         self.code
     }

@@ -1,13 +1,14 @@
 //! `meterd run`: the daemon.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::Receiver;
 
 use super::failure::Failure;
-use super::log;
-use crate::agent::{self, Ready, Request, signals};
+use super::log::{self, Switch};
+use crate::agent::{self, Load, Ready, Request, Wanted, signals};
 use crate::config::{self, LoadFor};
 use crate::source::listen::Inherited;
 
@@ -27,13 +28,30 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let inherited = Inherited::from_environment();
     let environment = config::process_environment();
     let loaded = config::load(LoadFor::Run, arguments.config.as_deref(), environment)?;
-    log::start(&loaded.log);
+    let log = Arc::new(log::start(&loaded.log));
     for warning in &loaded.warnings {
         tracing::warn!("configuration: {warning}");
     }
+    let load = load(arguments.config.clone(), log);
     runtime()?.block_on(async {
-        agent::run(loaded.settings, inherited, requests()?, log_ready).await?;
+        agent::run(loaded.settings, inherited, requests()?, Some(load), log_ready).await?;
         Ok(())
+    })
+}
+
+/// Reads the configuration at `path` again, with what logs when it holds.
+fn load(path: Option<PathBuf>, log: Arc<Switch>) -> Load {
+    Arc::new(move || {
+        let environment = config::process_environment();
+        let loaded = config::load(LoadFor::Run, path.as_deref(), environment);
+        let loaded = loaded.map_err(|error| match error {
+            config::Error::Problems(problems) => problems.iter().map(ToString::to_string).collect(),
+            error => vec![Failure::from(error).message().to_owned()],
+        })?;
+        let warnings = loaded.warnings.iter().map(ToString::to_string).collect();
+        let (log, wanted) = (Arc::clone(&log), loaded.log);
+        let adopt = Box::new(move || log.set(&wanted));
+        Ok(Wanted { settings: loaded.settings, warnings, adopt })
     })
 }
 

@@ -71,7 +71,7 @@ async fn deliver(arguments: &Arguments, settings: agent::Settings) -> Result<(),
     let mut is_late = timed.is_late;
     let meters = settings.meters.clone();
     let ready = |ready: &Ready| progress = progress::show(ready, bytes);
-    let report = agent::run(settings, <_>::default(), timed.requests, ready).await;
+    let report = agent::run(settings, <_>::default(), timed.requests, None, ready).await;
     if let Some(progress) = progress {
         progress.finish();
     }

@@ -46,6 +46,11 @@ struct Ends {
     groups_done: oneshot::Receiver<()>,
 }
 
+fn terms(has_streams: bool) -> watch::Receiver<Terms> {
+    let limits = Limits { bytes_max: 0, receipts_keep: Duration::ZERO };
+    watch::channel(Terms { limits, has_streams }).1
+}
+
 fn inputs() -> (Ends, Inputs) {
     let (packed, committer_packed) = unbounded();
     let (postings, committer_postings) = unbounded();
@@ -55,7 +60,7 @@ fn inputs() -> (Ends, Inputs) {
         packed: committer_packed,
         postings: committer_postings,
         drain: drain.clone(),
-        has_streams: false,
+        terms: terms(false),
         abandon: CancellationToken::new(),
         groups_done: tell,
         died: CancellationToken::new(),
@@ -181,7 +186,7 @@ fn a_stop_with_a_full_store_keeps_what_cannot_be_read_again() -> TestResult {
         drop(ends.packed);
         drop(ends.postings);
         ends.drain.cancel();
-        run(&mut store, Inputs { has_streams, ..inputs })?;
+        run(&mut store, Inputs { terms: terms(has_streams), ..inputs })?;
         let status = Reader::open(directory.path())?.status(Timestamp::now(), None)?;
         // What is not committed was not counted: its file is read again.
         assert!(status.equation.holds);

@@ -7,6 +7,8 @@
 mod backlog;
 mod contract;
 
+pub use backlog::stranger;
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -37,6 +39,9 @@ const UNEXPLAINED_MAX: u32 = 5;
 #[derive(Debug)]
 pub struct Lane {
     meter: Arc<Meter>,
+    setups: watch::Receiver<Option<Setup>>,
+    /// The meter is gone.
+    is_removed: bool,
     sender: Sender,
     reader: Arc<Mutex<Reader>>,
     /// Changes when others wrote to the store.
@@ -61,6 +66,33 @@ pub struct Lane {
     is_exhausted: bool,
 }
 
+/// How a lane works, until it is told otherwise.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    meter: Arc<Meter>,
+    timing: Timing,
+    window: usize,
+    on_unknown: OnUnknown,
+    retry_after_max: Duration,
+}
+
+impl Setup {
+    /// Of the lane of `meter`.
+    pub fn new(settings: &Settings, meter: Arc<Meter>) -> Self {
+        Self {
+            meter,
+            timing: Timing {
+                backoff_base: settings.tenant.backoff_base,
+                backoff_max: settings.tenant.backoff_max,
+                hold_interval: settings.hold_interval,
+            },
+            window: settings.tenant.requests_in_flight_max.max(1) as usize,
+            on_unknown: settings.on_unknown,
+            retry_after_max: settings.tenant.retry_after_max,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Timing {
     backoff_base: Duration,
@@ -77,46 +109,47 @@ struct Trouble {
 }
 
 impl Lane {
-    /// The lane of `meter`.
+    /// A lane that works as `setup` says.
     pub fn new(
-        settings: &Settings,
-        meter: Arc<Meter>,
+        setup: Setup,
+        setups: watch::Receiver<Option<Setup>>,
         sender: Sender,
         reader: Arc<Mutex<Reader>>,
         written: watch::Receiver<i64>,
         misfit: Misfit,
     ) -> Self {
+        let Setup { meter, timing, window, on_unknown, retry_after_max } = setup;
         Self {
             contract: Contract::new(&meter, misfit),
             meter,
-            sender,
+            setups,
+            is_removed: false,
+            sender: Sender { retry_after_max, ..sender },
             reader,
             written,
-            timing: Timing {
-                backoff_base: settings.tenant.backoff_base,
-                backoff_max: settings.tenant.backoff_max,
-                hold_interval: settings.hold_interval,
-            },
-            window: settings.tenant.requests_in_flight_max.max(1) as usize,
+            timing,
+            window,
             after: BatchId(0),
             waiting: VecDeque::new(),
             under_way: JoinSet::new(),
             trouble: None,
-            on_unknown: settings.on_unknown,
-            looks: settings.on_unknown == OnUnknown::Hold,
+            on_unknown,
+            looks: on_unknown == OnUnknown::Hold,
             undecided: None,
             refused_in_a_row: 0,
             is_exhausted: false,
         }
     }
 
-    /// Sends until the phase says that it is over, first after `wait`: so much is left of what the
-    /// server asked for before a restart.
-    pub async fn run(mut self, wait: Duration) {
-        if wait.is_zero() {
-            self.sender.note(self.state(LaneState::Running, String::new()));
-        } else {
-            self.fail(LaneState::Retrying, "the server asked for a pause before the restart", wait);
+    /// Sends until the phase says that it is over, first behind what is left of a wait that the
+    /// server asked for before.
+    pub async fn run(mut self) {
+        let opens_at = self.sender.gate.opens_at();
+        match opens_at.map(|at| at.saturating_duration_since(Instant::now())) {
+            None => self.sender.note(self.state(LaneState::Running, String::new())),
+            Some(wait) => {
+                self.fail(LaneState::Retrying, "the server asked for a pause before", wait);
+            }
         }
         let mut changes = self.sender.phase.clone();
         let mut before = Phase::Run;
@@ -129,6 +162,9 @@ impl Lane {
             }
             self.fill(phase).await;
             if self.under_way.is_empty() && self.is_over(phase) {
+                if self.is_removed {
+                    self.take_leave().await;
+                }
                 return;
             }
             let again_at = self.again_at();
@@ -143,7 +179,33 @@ impl Lane {
                 () = self.contract.changed() => {}
                 () = sleep_until(again_at.unwrap_or_else(Instant::now)), if again_at.is_some() => {}
                 () = next_phase(&mut changes, phase), if phase < Phase::Abandon => {}
+                // Without this arm a reload would change nothing before the next request.
+                Ok(()) = self.setups.changed() => self.renew(),
             }
+        }
+    }
+
+    /// Works as it is told by now. What was held is tried at once: whoever has the configuration
+    /// read again has mended something.
+    fn renew(&mut self) {
+        let setup = self.setups.borrow_and_update().clone();
+        self.is_removed = setup.is_none();
+        let Some(setup) = setup else { return };
+        let Setup { meter, timing, window, on_unknown, retry_after_max } = setup;
+        self.sender.retry_after_max = retry_after_max;
+        (self.meter, self.timing, self.window) = (meter, timing, window);
+        self.on_unknown = on_unknown;
+        let had_trouble = self.trouble.take().is_some() || self.contract.broken().is_some();
+        // What is stored is held against the schema anew.
+        self.contract = self.contract.renewed(&self.meter);
+        (self.refused_in_a_row, self.is_exhausted) = (0, false);
+        match on_unknown {
+            OnUnknown::Hold => self.looks = true,
+            OnUnknown::Resend => self.looks = false,
+        }
+        let goes_on = on_unknown == OnUnknown::Resend && self.undecided.take().is_some();
+        if goes_on || (had_trouble && self.undecided.is_none()) {
+            self.sender.note(self.state(LaneState::Running, String::new()));
         }
     }
 
@@ -157,7 +219,8 @@ impl Lane {
             self.look_at_schema();
             let is_stopped = self.undecided.is_some() || self.contract.is_settled();
             let is_early = self.looks || is_stopped || self.again_at().is_some();
-            if phase >= Phase::Halt || is_early || self.under_way.len() >= allowed {
+            let is_over = self.is_removed || phase >= Phase::Halt;
+            if is_over || is_early || self.under_way.len() >= allowed {
                 return;
             }
             let Some(parcel) = self.next().await else {
@@ -327,6 +390,7 @@ impl Lane {
     fn is_over(&self, phase: Phase) -> bool {
         let is_empty = self.waiting.is_empty() && self.is_exhausted;
         match phase {
+            _ if self.is_removed => true,
             Phase::Run => false,
             Phase::Finish => is_empty,
             Phase::Hurry => {

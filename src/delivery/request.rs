@@ -14,12 +14,12 @@ use crate::mediation::answer::Words;
 use crate::meter::Meter;
 use crate::schema::edition::Hash;
 use crate::settlement::{BatchHead, Posting, Settlement};
-use crate::tenant::Tenant;
 use crate::tenant::auth::Token;
 use crate::tenant::budget::Load;
 use crate::tenant::gate::Gate;
 use crate::tenant::outcome::{Cause, Outcome, of_answer};
 use crate::tenant::transport::Failure;
+use crate::tenant::{Tenant, Way};
 
 /// A batch on its way.
 #[derive(Debug, Clone)]
@@ -168,10 +168,11 @@ impl Sender {
 
     /// Exchanges, a second time with a new token when the first is refused.
     async fn try_once(&mut self, meter: &Meter, parcel: &Parcel) -> Option<Tried> {
+        let way = self.tenant.way();
         let mut refused = None;
         loop {
             let token = tokio::select! {
-                token = self.tenant.auth.token(refused.as_ref()) => token,
+                token = way.auth.token(refused.as_ref()) => token,
                 () = reached(&mut self.phase, Phase::Halt) => return None,
             };
             let token = match token {
@@ -181,9 +182,9 @@ impl Sender {
                     return Some(Tried { outcome, status: None });
                 }
             };
-            let tried = self.exchange(meter, parcel, &token).await?;
+            let tried = self.exchange(&way, meter, parcel, &token).await?;
             match tried.outcome {
-                Outcome::Unauthorized(_) if refused.is_none() && self.tenant.auth.renews() => {
+                Outcome::Unauthorized(_) if refused.is_none() && way.auth.renews() => {
                     refused = Some(token);
                 }
                 Outcome::Unauthorized(reason) => {
@@ -195,7 +196,13 @@ impl Sender {
         }
     }
 
-    async fn exchange(&mut self, meter: &Meter, parcel: &Parcel, token: &Token) -> Option<Tried> {
+    async fn exchange(
+        &mut self,
+        way: &Way,
+        meter: &Meter,
+        parcel: &Parcel,
+        token: &Token,
+    ) -> Option<Tried> {
         let admission = tokio::select! {
             admission = self.tenant.budget.admit(&self.gate) => admission?,
             () = reached(&mut self.phase, Phase::Halt) => return None,
@@ -203,7 +210,7 @@ impl Sender {
         let began = Instant::now();
         meter.counters.payload_bytes.add(parcel.head.payload_bytes);
         meter.counters.wire_bytes.add(parcel.body.len() as u64);
-        let exchange = self.tenant.transport.post_events(
+        let exchange = way.transport.post_events(
             &meter.upload_url,
             parcel.body.clone(),
             &parcel.head.track_id,

@@ -4,12 +4,16 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, advance};
 
+use super::lanes::{Lanes, Parts};
 use super::*;
+use crate::clock::Timestamp;
 use crate::group::{PackedBatch, PackedGroup, SourceTally};
-use crate::settlement::{LaneState, Settlement};
-use crate::store::{Store, Work};
+use crate::settlement::{LaneState, Posting, Settlement};
+use crate::store::reader::Reader;
+use crate::store::{self, Store, Work};
 use crate::tenant::Credentials;
 use crate::tenant::outcome::Answer;
 use crate::tenant::transport::Exchange;
@@ -171,7 +175,7 @@ async fn a_meter_that_is_held_for_an_hour_delays_no_other_and_delivers_all_of_it
         phase: &phase,
         misfit: |_, _, _, _| Ok(None),
     };
-    let _lanes = start(&settings(), &scene.meters, parts)?;
+    let _lanes = Lanes::start(&settings(), &scene.meters, parts)?;
     scene.until("the hold", |scene| scene.states.last() == Some(&LaneState::Held)).await?;
 
     let begin = Instant::now();

@@ -3,27 +3,45 @@
 //! A group is sealed when it holds as many events or bytes as one request may, when its first
 //! line has waited for the linger time, or when sources wait for room that open groups hold.
 //! Groups are numbered in the order in which they must commit: each line has a lower or equal
-//! group number than every later line of its source.
+//! group number than every later line of its source. A meter that is set otherwise begins a new group.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{RecvTimeoutError, Sender};
+use tokio::sync::watch;
 
 use super::event_id::stamp_bytes_max;
 use crate::chunk::{Chunk, Content};
 use crate::group::{Group, Slice};
 use crate::intake::Outlet;
-use crate::meter::Meter;
+use crate::meter::{Meter, Roster};
 use crate::notice::Notice;
 use crate::position::Numbering;
 
 /// How often a batcher with open groups looks whether sources wait for room.
 const PRESSURE_INTERVAL: Duration = Duration::from_millis(10);
 
+/// How groups are cut, as of now.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// The longest time that a line waits for company.
+    pub linger_max: Duration,
+    /// The meters that lines are for.
+    pub roster: Roster,
+}
+
+impl Settings {
+    /// Of the whole of packing, for `meters`.
+    pub fn of(packing: &super::Settings, meters: &[Arc<Meter>]) -> Self {
+        Self { linger_max: packing.linger_max, roster: Roster::new(meters) }
+    }
+}
+
 /// Cuts chunks into groups until the intake closes and everything is handed over.
-pub fn run(outlet: &Outlet, linger_max: Duration, groups: &Sender<Group>) {
-    let mut batcher = Batcher { linger_max, groups, next: 0, open: Vec::new() };
+pub fn run(outlet: &Outlet, mut settings: watch::Receiver<Settings>, groups: &Sender<Group>) {
+    let now = settings.borrow_and_update().clone();
+    let mut batcher = Batcher { settings: now, groups, next: 0, open: Vec::new() };
     loop {
         let received = match batcher.deadline() {
             Some(deadline) => {
@@ -34,7 +52,11 @@ pub fn run(outlet: &Outlet, linger_max: Duration, groups: &Sender<Group>) {
             None => outlet.chunks.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
         let go_on = match received {
-            Ok(chunk) => batcher.add(chunk, Instant::now()),
+            Ok(chunk) => {
+                let go_on = !settings.has_changed().unwrap_or(false)
+                    || batcher.change(settings.borrow_and_update().clone());
+                go_on && batcher.add(chunk, Instant::now())
+            }
             Err(RecvTimeoutError::Timeout) if outlet.is_full() => batcher.seal_all(),
             Err(RecvTimeoutError::Timeout) => true,
             Err(RecvTimeoutError::Disconnected) => {
@@ -49,7 +71,7 @@ pub fn run(outlet: &Outlet, linger_max: Duration, groups: &Sender<Group>) {
 }
 
 struct Batcher<'g> {
-    linger_max: Duration,
+    settings: Settings,
     groups: &'g Sender<Group>,
     next: u64,
     open: Vec<OpenGroup>,
@@ -82,6 +104,18 @@ impl Batcher<'_> {
         self.open.iter().map(|group| group.until).min()
     }
 
+    /// Cuts by `settings` from now on. False: nobody takes groups.
+    fn change(&mut self, settings: Settings) -> bool {
+        self.settings = settings;
+        // What was read before a meter changed must not commit behind what is read after it.
+        self.seal_all()
+    }
+
+    /// The meter of `chunk` as it is now.
+    fn meter_of(&self, chunk: &Chunk) -> Arc<Meter> {
+        Arc::clone(self.settings.roster.current(&chunk.stream.source.meter))
+    }
+
     /// Adds a chunk to its meter's group, sealing as often as needed. False: nobody takes groups.
     fn add(&mut self, chunk: Chunk, now: Instant) -> bool {
         let chunk = Arc::new(chunk);
@@ -97,10 +131,10 @@ impl Batcher<'_> {
             // Here, because chunks still come in their order, and workers pack in any.
             chunk.stream.learn_header(lines);
         }
+        let meter = &self.meter_of(&chunk);
         let mut at = 0;
         let mut position = chunk.first;
         loop {
-            let meter = &chunk.stream.source.meter;
             let rest = lines.get(at..).unwrap_or_default();
             let share = self.group(meter, now).share(rest);
             if share.lines == 0 && !rest.is_empty() {
@@ -138,7 +172,7 @@ impl Batcher<'_> {
         now: Instant,
         linger_max: Duration,
     ) -> bool {
-        let meter = &chunk.stream.source.meter;
+        let meter = &self.meter_of(chunk);
         let lines = u32::try_from(chunk.end - chunk.first).unwrap_or(u32::MAX);
         if !self.group(meter, now).fits(lines as usize, bytes) && !self.seal(meter) {
             return false;
@@ -154,7 +188,7 @@ impl Batcher<'_> {
     fn group(&mut self, meter: &Arc<Meter>, now: Instant) -> &mut OpenGroup {
         let known = self.open.iter().position(|group| Arc::ptr_eq(&group.meter, meter));
         let index = known.unwrap_or_else(|| {
-            self.open.push(OpenGroup::new(meter, now + self.linger_max));
+            self.open.push(OpenGroup::new(meter, now + self.settings.linger_max));
             self.open.len() - 1
         });
         // The index was found or made two lines above.
@@ -162,7 +196,7 @@ impl Batcher<'_> {
     }
 
     fn push(&mut self, slice: Slice, now: Instant) -> bool {
-        let meter = Arc::clone(&slice.chunk.stream.source.meter);
+        let meter = self.meter_of(&slice.chunk);
         let group = self.group(&meter, now);
         group.push(slice);
         if group.is_full() { self.seal(&meter) } else { true }

@@ -82,6 +82,11 @@ impl Mapper {
         }
     }
 
+    /// Whether it was compiled of `mapping`, and not of one that a reload has replaced.
+    pub fn is_of(&self, mapping: &Arc<Mapping>) -> bool {
+        Arc::ptr_eq(&self.mapping, mapping)
+    }
+
     /// Goes on with lines of `stream`.
     pub fn begin(&mut self, stream: &Stream) {
         self.decoder.begin(stream.header.get().map(Vec::as_slice), &self.places);

@@ -29,7 +29,8 @@ use crate::position::{Cursor, FileMark, Numbering, Origin};
 pub struct Packer {
     array: ArrayWriter,
     ends: Ends,
-    validators: HashMap<Arc<str>, Validator>,
+    /// By meter, with the meter as it was when its validator was made.
+    validators: HashMap<Arc<str>, (Arc<Meter>, Validator)>,
     /// By source; of those that have a mapping.
     mappers: HashMap<Arc<str>, Mapper>,
 }
@@ -90,9 +91,12 @@ impl Packer {
     pub fn pack(&mut self, group: &Group, now: Timestamp) -> Result<PackedGroup, Error> {
         let meter = &group.meter;
         let edition = meter.schema.or_open();
-        // The schema may have changed since the group before.
+        // The schema may have changed since the group before, and a reload the meter.
         let known = self.validators.remove(&meter.name);
-        let known = known.filter(|validator| Arc::ptr_eq(validator.edition(), &edition));
+        let known = known.filter(|(known, validator)| {
+            Arc::ptr_eq(known, meter) && Arc::ptr_eq(validator.edition(), &edition)
+        });
+        let known = known.map(|(_, validator)| validator);
         let mut validator = known.unwrap_or_else(|| Validator::of(meter, edition));
         validator.set_now(now);
         let mut events_max = meter.limits.events_per_request_max.max(1);
@@ -106,7 +110,7 @@ impl Packer {
             }
         };
         let schema = validator.edition().hash;
-        self.validators.insert(Arc::clone(&meter.name), validator);
+        self.validators.insert(Arc::clone(&meter.name), (Arc::clone(meter), validator));
         Ok(PackedGroup {
             number: group.number,
             meter: Arc::clone(meter),
@@ -150,6 +154,7 @@ impl Packer {
                     if let Some(mapping) = &stream.source.mapping {
                         let name = &stream.source.name;
                         let known = self.mappers.remove(name);
+                        let known = known.filter(|known| known.is_of(mapping));
                         let mut mapper = known.unwrap_or_else(|| Mapper::new(mapping));
                         mapper.begin(stream);
                         let mut mapped = MappedLines {

@@ -50,8 +50,8 @@ fn hash(schema: &Schema) -> Hash {
     hasher.finalize().into()
 }
 
-/// The schema of a meter, which may change.
-#[derive(Debug)]
+/// The schema of a meter, which may change. Clones see the same editions.
+#[derive(Debug, Clone)]
 pub struct Current {
     now: watch::Sender<Option<Arc<Edition>>>,
     refresh: Option<Duration>,
@@ -76,6 +76,23 @@ impl Current {
     /// One that comes with the export, which is asked for again after `refresh`. There is none yet.
     pub fn of_export(refresh: Duration) -> Self {
         Self::new(None, Some(refresh))
+    }
+
+    /// The same with the editions of `before`, for whoever looks at either: [`Current::succeed`] puts
+    /// the right one in force.
+    #[must_use]
+    pub fn beside(&self, before: &Self) -> Self {
+        Self { now: before.now.clone(), ..self.clone() }
+    }
+
+    /// Puts `edition` in force; none: it has not come yet.
+    pub fn succeed(&self, edition: Option<Arc<Edition>>) {
+        self.now.send_replace(edition);
+    }
+
+    /// Whether both come from the same place: the same schema of the configuration, or the export.
+    pub fn is_set_as(&self, other: &Self) -> bool {
+        self.refresh == other.refresh && (self.refresh.is_some() || self.now() == other.now())
     }
 
     /// How often the export is asked for; none: the schema is configured.

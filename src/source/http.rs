@@ -65,14 +65,15 @@ pub struct Settings {
     pub unique_track_ids: bool,
 }
 
-/// Meters that are the same when their names are.
+/// Meters that are the same when requests name them by the same names and URLs.
 #[derive(Debug, Clone)]
 pub struct Meters(pub Vec<Arc<Meter>>);
 
 impl PartialEq for Meters {
     fn eq(&self, other: &Self) -> bool {
-        let names = |meters: &Self| -> Vec<Arc<str>> {
-            meters.0.iter().map(|meter| Arc::clone(&meter.name)).collect()
+        let names = |meters: &Self| -> Vec<(Arc<str>, String)> {
+            let name = |meter: &Arc<Meter>| (Arc::clone(&meter.name), meter.upload_url.clone());
+            meters.0.iter().map(name).collect()
         };
         names(self) == names(other)
     }
@@ -121,6 +122,13 @@ pub fn bind(settings: &Settings, store: &Path, inherited: &mut Inherited) -> Res
     let listener = Listener::bind(&settings.listen, &settings.admission, authenticates, inherited)?;
     let repeats = Repeats::new(store)?;
     Ok(Bound { listener, tls: tls.map(Arc::new), tokens, repeats })
+}
+
+/// Looks at the files that are read again on request.
+pub(super) fn check(settings: &Settings) -> Result<(), Error> {
+    listen::check(settings.tls.as_ref())?;
+    settings.token_file.as_deref().map(Tokens::read).transpose()?;
+    Ok(())
 }
 
 /// Takes requests until the agent stops, and ends when each has its answer.

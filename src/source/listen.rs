@@ -105,7 +105,7 @@ pub enum Listener {
         /// Where it is.
         path: String,
         /// Takes the file away when the listener is gone, where it is ours.
-        owned: Option<Owned>,
+        owned: Option<Arc<Owned>>,
     },
 }
 
@@ -119,19 +119,32 @@ impl Listener {
         inherited: &mut Inherited,
     ) -> Result<Self, Error> {
         let failed = |source| Error::Bind { address: place.to_string(), source };
-        let listener = match place {
-            Place::Address(address) => {
-                let listener = std::net::TcpListener::bind(address).map_err(failed)?;
-                listener.set_nonblocking(true).map(|()| listener)
-            }
-            Place::Inherited(name) => inherited.tcp(name),
-        };
-        let listener = listener.map_err(failed)?;
+        let listener = Self::socket(place, inherited).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         if !address.ip().is_loopback() && admission.allow.is_empty() && !authenticates {
             tracing::warn!(%address, "listening beyond this machine: whoever reaches the port can send events");
         }
         Ok(Self::Tcp(listener))
+    }
+
+    /// The socket of the source before, where there was one.
+    fn socket(place: &Place, inherited: &mut Inherited) -> io::Result<std::net::TcpListener> {
+        if let Some((listener, _)) = inherited.kept(&place.to_string())? {
+            return Ok(listener);
+        }
+        let listener = match place {
+            Place::Address(address) => {
+                let listener = std::net::TcpListener::bind(address)?;
+                listener.set_nonblocking(true)?;
+                listener
+            }
+            Place::Inherited(name) => inherited.tcp(name)?,
+        };
+        // Two sources may ask for any port that is free: that names no socket.
+        if !matches!(place, Place::Address(address) if address.port() == 0) {
+            inherited.keep(place.to_string(), &listener, None)?;
+        }
+        Ok(listener)
     }
 
     /// Where it listens.
@@ -200,6 +213,11 @@ where
         report(ended);
     }
     Ok(())
+}
+
+/// Looks at the files of a listener's TLS.
+pub(in crate::source) fn check(tls: Option<&tls::Settings>) -> Result<(), Error> {
+    tls.map(Tls::new).transpose().map(drop).map_err(Error::from)
 }
 
 /// Has `reload` read files again whenever sources are asked to; never ends.

@@ -84,7 +84,25 @@ pub fn prepare(
     })
 }
 
+/// Looks at the files that a running source with `settings` reads again when it is asked to.
+pub fn check(settings: &Settings) -> Result<(), Error> {
+    match settings {
+        Settings::Tcp(settings) => Ok(listen::check(settings.tls.as_ref())?),
+        Settings::Http(settings) => Ok(http::check(settings)?),
+        Settings::File(_) | Settings::Once(_) | Settings::Stdin(_) | Settings::Unix(_) => Ok(()),
+    }
+}
+
 impl Prepared {
+    /// Of a source that takes the place of another: it goes on behind `cursors`.
+    #[must_use]
+    pub fn behind(self, cursors: Vec<Cursor>) -> Self {
+        match self {
+            Self::File(settings, _, store) => Self::File(settings, cursors, store),
+            other => other,
+        }
+    }
+
     /// The address or path of a listener.
     pub fn address(&self) -> Option<String> {
         match self {

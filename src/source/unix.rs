@@ -5,7 +5,9 @@
 
 use std::fmt;
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::path::Path;
 use std::sync::Arc;
 
 use rustix::io::retry_on_intr;
@@ -73,38 +75,60 @@ pub enum Bound {
     /// Connections queue in the kernel until [`run`].
     Stream(Listener),
     /// Datagrams do.
-    Datagram(UnixDatagram, Option<Owned>),
+    Datagram(UnixDatagram, Option<Arc<Owned>>),
 }
 
 /// Puts the socket in its place.
 pub fn bind(settings: &Settings, inherited: &mut Inherited) -> Result<Bound, Error> {
     let path = settings.place.to_string();
-    let failed = |source| Error::Bind { address: path.clone(), source };
-    Ok(match (settings.kind, &settings.place) {
-        (Kind::Stream, place) => {
-            let (listener, owned) = match place {
-                Place::File(file) => {
-                    let (listener, owned) = file.bind(|path| {
-                        let listener = UnixListener::bind(path)?;
-                        listener.set_nonblocking(true).map(|()| listener)
-                    })?;
-                    (listener, Some(owned))
-                }
-                Place::Inherited(name) => (inherited.unix(name).map_err(failed)?, None),
-            };
+    Ok(match settings.kind {
+        Kind::Stream => {
+            let (listener, owned) = in_place(
+                &settings.place,
+                inherited,
+                |path| {
+                    let listener = UnixListener::bind(path)?;
+                    listener.set_nonblocking(true).map(|()| listener)
+                },
+                Inherited::unix,
+            )?;
             Bound::Stream(Listener::Unix { listener, path, owned })
         }
-        (Kind::Datagram, Place::File(file)) => {
-            let (socket, owned) = file.bind(|path| {
-                let socket = UnixDatagram::bind(path)?;
-                socket.set_nonblocking(true).map(|()| socket)
-            })?;
-            Bound::Datagram(socket, Some(owned))
-        }
-        (Kind::Datagram, Place::Inherited(name)) => {
-            Bound::Datagram(inherited.datagrams(name).map_err(failed)?, None)
+        Kind::Datagram => {
+            let (socket, owned) = in_place(
+                &settings.place,
+                inherited,
+                |path| {
+                    let socket = UnixDatagram::bind(path)?;
+                    socket.set_nonblocking(true).map(|()| socket)
+                },
+                Inherited::datagrams,
+            )?;
+            Bound::Datagram(socket, owned)
         }
     })
+}
+
+/// The socket of the source before, where there was one; else one that `bind` makes, or that
+/// `take` takes from the service manager.
+fn in_place<T: From<OwnedFd> + AsFd>(
+    place: &Place,
+    inherited: &mut Inherited,
+    bind: impl FnOnce(&Path) -> io::Result<T>,
+    take: impl FnOnce(&mut Inherited, &str) -> io::Result<T>,
+) -> Result<(T, Option<Arc<Owned>>), Error> {
+    let failed = |source| Error::Bind { address: place.to_string(), source };
+    if let Some(kept) = inherited.kept(&place.to_string()).map_err(failed)? {
+        return Ok(kept);
+    }
+    let (socket, owned) = match place {
+        Place::File(file) => {
+            file.bind(bind).map(|(socket, owned)| (socket, Some(Arc::new(owned))))?
+        }
+        Place::Inherited(name) => (take(inherited, name).map_err(failed)?, None),
+    };
+    inherited.keep(place.to_string(), &socket, owned.clone()).map_err(failed)?;
+    Ok((socket, owned))
 }
 
 /// Takes lines until the agent stops.

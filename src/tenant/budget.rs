@@ -54,6 +54,12 @@ impl Budget {
         }
     }
 
+    /// Admits by other limits from now on; what the last minute has had still counts.
+    pub fn limit(&self, requests_per_minute: u32, in_flight_max: u32) {
+        self.pace().limit(requests_per_minute, Instant::now());
+        self.window.bound(in_flight_max);
+    }
+
     /// Waits for room in flight and in the rate. None when `lane` closed meanwhile: who waits for
     /// one lane must not hold a place that another could use.
     pub async fn admit(&self, lane: &Gate) -> Option<Place> {

@@ -2,11 +2,11 @@
 
 use tokio::time::Instant;
 
-use super::Tenant;
 use super::budget::Load;
 use super::gate::Gate;
 use super::outcome::{Answer, Outcome};
 use super::transport::{Failure, Request};
+use super::{Tenant, Way};
 
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,17 +32,18 @@ impl Tenant {
     /// Exchanges when `gate` and the budget admit it, a second time with a new token when the first is
     /// refused.
     pub async fn exchange(&self, request: &Request, gate: &Gate) -> Result<Answer, NoAnswer> {
+        let Way { transport, auth } = self.way();
         let mut refused = None;
         loop {
-            let token = self.auth.token(refused.as_ref()).await.map_err(no_token)?;
+            let token = auth.token(refused.as_ref()).await.map_err(no_token)?;
             let admission = self.budget.admit(gate).await;
-            let answer = self.transport.exchange(request, token.secret.as_ref()).await;
+            let answer = transport.exchange(request, token.secret.as_ref()).await;
             if let Some(load) = load(&answer) {
                 self.budget.learn(load, Instant::now());
             }
             drop(admission);
             match &answer {
-                Ok(Answer { status: 401, .. }) if refused.is_none() && self.auth.renews() => {
+                Ok(Answer { status: 401, .. }) if refused.is_none() && auth.renews() => {
                     refused = Some(token);
                 }
                 _ => return Ok(answer?),

@@ -52,6 +52,19 @@ impl Pace {
         Self { limiter: limiter(per_minute), minute, max, per_minute, changed_at: None }
     }
 
+    /// At most `max` requests in any minute from now on, at least 1. A rate that was lowered stays
+    /// where it is below that.
+    pub fn limit(&mut self, max: u32, now: Instant) {
+        let max = max.max(1);
+        if max == self.max {
+            return;
+        }
+        let was_full = self.per_minute >= f64::from(self.max);
+        self.max = max;
+        let full = f64::from(max);
+        self.change(if was_full { full } else { self.per_minute.min(full) }, now);
+    }
+
     /// Admits a request, or says how long to wait before the next look.
     pub fn admit(&mut self, now: Instant) -> Result<(), Duration> {
         let wait = self.minute.wait(now, self.max);

@@ -15,6 +15,7 @@ use reqwest::header::{
 };
 use reqwest::{Certificate, Client, Identity, Proxy, redirect, retry};
 use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
 
 use super::outcome::Answer;
 use super::{Settings, gzip};
@@ -99,6 +100,8 @@ pub struct Request {
 pub struct Transport {
     far_end: FarEnd,
     headers: HeaderMap,
+    /// A hash over everything that it was made of, files included.
+    made_of: [u8; 32],
 }
 
 /// Who answers.
@@ -139,14 +142,22 @@ impl Transport {
             // not be there, and no proxy of the environment may get to see it.
             client = client.tls_certs_only([]).no_proxy();
         }
+        let headers = headers(settings)?;
+        let Settings { connect_timeout, request_timeout, proxy, .. } = settings;
+        let plain =
+            format!("{connect_timeout:?} {request_timeout:?} {proxy:?} {has_tls} {headers:?}");
+        let mut made_of = Sha256::new_with_prefix(plain);
         if let Some(path) = &settings.ca_file {
-            let roots = Certificate::from_pem_bundle(&read(path)?);
+            let bundle = read(path)?;
+            made_of.update(&bundle);
+            let roots = Certificate::from_pem_bundle(&bundle);
             client = client.tls_certs_merge(roots.map_err(|source| refused(path, source))?);
         }
         if let Some((chain, key)) = &settings.client_identity {
             let mut pem = read(chain)?;
             pem.push(b'\n');
             pem.extend(read(key)?);
+            made_of.update(&pem);
             client =
                 client.identity(Identity::from_pem(&pem).map_err(|source| refused(key, source))?);
         }
@@ -157,14 +168,20 @@ impl Transport {
         let client = client
             .build()
             .map_err(|source| Error::Refused { what: "the HTTP client".into(), source })?;
-        Ok(Self { far_end: FarEnd::Http(client), headers: headers(settings)? })
+        Ok(Self { far_end: FarEnd::Http(client), headers, made_of: made_of.finalize().into() })
+    }
+
+    /// Whether both were made of the same settings and files.
+    pub fn is_made_as(&self, other: &Self) -> bool {
+        self.made_of == other.made_of
     }
 
     /// One whose requests a test answers.
     #[cfg(test)]
     pub fn scripted() -> (Self, tokio::sync::mpsc::UnboundedReceiver<Exchange>) {
         let (requests, exchanges) = tokio::sync::mpsc::unbounded_channel();
-        (Self { far_end: FarEnd::Scripted(requests), headers: HeaderMap::new() }, exchanges)
+        let (far_end, headers) = (FarEnd::Scripted(requests), HeaderMap::new());
+        (Self { far_end, headers, made_of: [0; 32] }, exchanges)
     }
 
     /// Posts a gzipped body of events.

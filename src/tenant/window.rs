@@ -17,11 +17,11 @@ const OVERLOAD_INTERVAL: Duration = Duration::from_secs(1);
 pub struct Window {
     places: Arc<Semaphore>,
     state: Mutex<State>,
-    max: usize,
 }
 
 #[derive(Debug)]
 struct State {
+    max: usize,
     limit: usize,
     /// Answers since the limit changed.
     answers: usize,
@@ -43,8 +43,28 @@ impl Window {
     pub fn new(max: u32) -> Arc<Self> {
         let max = max.max(1) as usize;
         let latency = Latency::default();
-        let state = State { limit: max, answers: 0, surplus: 0, overloaded_at: None, latency };
-        Arc::new(Self { places: Arc::new(Semaphore::new(max)), state: Mutex::new(state), max })
+        let state = State { max, limit: max, answers: 0, surplus: 0, overloaded_at: None, latency };
+        Arc::new(Self { places: Arc::new(Semaphore::new(max)), state: Mutex::new(state) })
+    }
+
+    /// At most `max` at one time from now on, at least 1: at once, unless the far end was found to
+    /// take less.
+    pub fn bound(&self, max: u32) {
+        let max = max.max(1) as usize;
+        let mut state = self.state();
+        let limit = if state.limit == state.max { max } else { state.limit.min(max) };
+        state.max = max;
+        if limit > state.limit {
+            // What is taken out of use only when it comes back need not be.
+            let added = limit - state.limit;
+            let kept = added.min(state.surplus);
+            state.surplus -= kept;
+            self.places.add_permits(added - kept);
+        } else {
+            state.surplus += state.limit - limit;
+            self.take_back(&mut state);
+        }
+        (state.limit, state.answers) = (limit, 0);
     }
 
     /// Waits for a place.
@@ -62,7 +82,7 @@ impl Window {
     pub fn answered(&self) {
         let mut state = self.state();
         state.answers += 1;
-        if state.limit == self.max || state.answers < state.limit {
+        if state.limit == state.max || state.answers < state.limit {
             return;
         }
         (state.limit, state.answers) = (state.limit + 1, 0);
@@ -100,6 +120,11 @@ impl Window {
         state.surplus += state.limit - limit;
         (state.limit, state.answers, state.overloaded_at) = (limit, 0, Some(now));
         state.latency.forget_recent();
+        self.take_back(&mut state);
+    }
+
+    /// Takes free places out of use, as many as are too many.
+    fn take_back(&self, state: &mut State) {
         while state.surplus > 0
             && let Ok(free) = self.places.try_acquire()
         {

@@ -33,6 +33,8 @@ mod outage;
 mod rate;
 mod receipts;
 mod regression;
+mod reload;
+mod reloads;
 mod replay;
 mod retry_after;
 mod rotation;

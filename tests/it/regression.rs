@@ -58,9 +58,7 @@ fn a_hang_up_does_not_end_the_daemon() -> Result {
     folder.configure(&Config::new(&sim.url(), STDIN))?;
     let mut agent = folder.start_with_pipe()?;
     agent.signal(Signal::HUP)?;
-    until("the signal to be heard", || {
-        agent.logged("the configuration is read at the start only: restart to reload")
-    })?;
+    until("the signal to be heard", || agent.logged("configuration reloaded"))?;
     agent.write(lines(0..10).as_bytes())?;
     agent.close_stdin();
     agent.wait_success()?;

@@ -4,8 +4,9 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::Lane;
+use crate::clock::Timestamp;
 use crate::delivery::request::Parcel;
-use crate::settlement::LaneState;
+use crate::settlement::{BatchId, LaneState, Settlement};
 use crate::store;
 use crate::store::decisions::Undecided;
 use crate::store::reader::Reader;
@@ -15,6 +16,17 @@ const STORE_PAUSE: Duration = Duration::from_secs(1);
 
 /// So many batches that nobody has decided about are told by name.
 const UNDECIDED_NAMED_MAX: u32 = 5;
+
+/// Tells that events of `meter`, which is not configured any more, wait.
+pub fn stranger(meter: &str) -> Settlement {
+    tracing::error!(meter, "events of a meter wait that is not configured any more");
+    Settlement::Lane {
+        meter: meter.into(),
+        state: LaneState::Held,
+        reason: "the meter is not configured any more".into(),
+        at: Timestamp::now(),
+    }
+}
 
 impl Lane {
     /// The oldest batch that is not under way.
@@ -70,6 +82,16 @@ impl Lane {
             }
             // The reading thread was cancelled: the runtime ends.
             Err(_) => None,
+        }
+    }
+
+    /// Tells what is left of a meter that is gone.
+    pub(super) async fn take_leave(&mut self) {
+        let name = Arc::clone(&self.meter.name);
+        let read = move |reader: &Reader| reader.next_batch(&name, BatchId(0));
+        match self.read(read).await {
+            Some(Some(_)) => self.sender.note(stranger(&self.meter.name)),
+            _ => self.sender.note(self.state(LaneState::Running, String::new())),
         }
     }
 

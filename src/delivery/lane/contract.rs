@@ -42,6 +42,11 @@ impl Contract {
         Self { editions, is_exported, misfit, broken: None, judges: false, seen: None }
     }
 
+    /// The same for `meter` as it is set now.
+    pub(super) fn renewed(&self, meter: &Meter) -> Self {
+        Self::new(meter, self.misfit)
+    }
+
     /// Why nothing is sent.
     pub(super) const fn broken(&self) -> Option<&String> {
         self.broken.as_ref()

@@ -1,14 +1,20 @@
-//! Sockets that the service manager has opened: they are there before the agent runs, and stay while
-//! it is started anew, so that no client is ever refused.
+//! Sockets that are open before the source is that listens on them, so that no client is ever refused:
+//! those that the service manager has opened, which stay while the agent is started anew, and those
+//! of sources that a reload replaces.
 //!
-//! They come as file descriptors with names (`FileDescriptorName=` of a socket unit). Each is taken
-//! once, by the source that names it; that it is of the right kind is checked.
+//! The first come as file descriptors with names (`FileDescriptorName=` of a socket unit). Each is taken
+//! once, by the source that names it; that it is of the right kind is checked. From then on it is one
+//! of the second kind: a descriptor of each socket is kept here, by its place, until nobody means it.
 
 use std::io;
 use std::net::TcpListener;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::sync::Arc;
 
 use listenfd::ListenFd;
+
+use super::Owned;
 
 /// The sockets that nobody has taken yet.
 #[derive(Default)]
@@ -16,6 +22,15 @@ pub struct Inherited {
     sockets: Option<ListenFd>,
     /// By the number of the socket; none: it was taken.
     names: Vec<Option<String>>,
+    kept: Vec<Kept>,
+}
+
+/// A socket that a source listens on.
+struct Kept {
+    place: String,
+    socket: OwnedFd,
+    /// Its file, where it is ours.
+    owned: Option<Arc<Owned>>,
 }
 
 impl Inherited {
@@ -30,12 +45,41 @@ impl Inherited {
         let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
         let mut names = names.split(':').map(str::to_owned);
         let names = (0..sockets.len()).map(|_| Some(names.next().unwrap_or_default())).collect();
-        Self { sockets: Some(sockets), names }
+        Self { sockets: Some(sockets), names, kept: Vec::new() }
     }
 
     /// The names of those that nobody has taken.
     pub fn left(&self) -> impl Iterator<Item = &str> {
         self.names.iter().flatten().map(String::as_str)
+    }
+
+    /// Another descriptor of the socket at `place`, which has to be of the type `T`; none: nobody
+    /// listens there.
+    pub(in crate::source) fn kept<T: From<OwnedFd>>(
+        &self,
+        place: &str,
+    ) -> io::Result<Option<(T, Option<Arc<Owned>>)>> {
+        let Some(kept) = self.kept.iter().find(|kept| kept.place == place) else {
+            return Ok(None);
+        };
+        Ok(Some((T::from(kept.socket.try_clone()?), kept.owned.clone())))
+    }
+
+    /// Keeps a descriptor of `socket`, which is at `place`.
+    pub(in crate::source) fn keep(
+        &mut self,
+        place: String,
+        socket: &impl AsFd,
+        owned: Option<Arc<Owned>>,
+    ) -> io::Result<()> {
+        let socket = socket.as_fd().try_clone_to_owned()?;
+        self.kept.push(Kept { place, socket, owned });
+        Ok(())
+    }
+
+    /// Lets go of sockets at places that are not meant any more.
+    pub fn retain(&mut self, is_meant: impl Fn(&str) -> bool) {
+        self.kept.retain(|kept| is_meant(&kept.place));
     }
 
     /// A listener for TCP.

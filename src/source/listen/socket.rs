@@ -32,7 +32,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// A listener on the runtime.
 pub(in crate::source) enum Doors {
     Tcp(TcpListener),
-    Unix { listener: UnixListener, path: Arc<str>, _owned: Option<Owned> },
+    Unix { listener: UnixListener, path: Arc<str>, _owned: Option<Arc<Owned>> },
 }
 
 impl Doors {

@@ -92,7 +92,8 @@ impl Agent {
         Ok(self.all_logged(message)?.len())
     }
 
-    fn all_logged(&self, message: &str) -> Result<Vec<Value>> {
+    /// Every log record with this message.
+    pub(crate) fn all_logged(&self, message: &str) -> Result<Vec<Value>> {
         let log = self.log()?;
         let records = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         let is_wanted = |record: &Value| record.get("message").is_some_and(|said| said == message);
