@@ -273,7 +273,7 @@ fn events_of_a_meter_that_is_gone_wait_until_it_is_back() -> Result {
     assert!(!reason.is_empty());
     sim.replace_faults(&[])?;
     std::fs::write(&log, lines(10..20))?;
-    sim.wait_events(10)?;
+    folder.wait_counted("delivered", 10)?;
     assert_eq!(folder.counted("stored")?, 10);
     folder.configure(&with)?;
     reload(&agent, RELOADED)?;
