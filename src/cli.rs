@@ -18,7 +18,7 @@ pub mod run;
 pub mod send;
 pub mod simulate;
 pub mod status;
-mod store;
+pub mod store;
 mod time;
 
 use std::process::ExitCode;
@@ -67,6 +67,9 @@ enum Command {
     /// Look at what was delivered
     #[command(subcommand)]
     Receipts(receipts::Command),
+    /// Check the store, or take out of a damaged one what can be read
+    #[command(subcommand)]
+    Store(store::Command),
     /// Run, stop, test and look at meters in Mediation
     #[command(subcommand)]
     Meter(meter::Command),
@@ -110,6 +113,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::DeadLetters(command) => dead_letters::run(&command),
         Command::Batches(command) => batches::run(&command),
         Command::Receipts(command) => receipts::run(&command),
+        Command::Store(command) => store::run(&command),
         Command::Meter(command) => meter::run(&command),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),

@@ -11,12 +11,14 @@ pub mod cursors;
 pub mod dead_letters;
 pub mod decisions;
 pub mod editor;
+pub mod inspection;
 pub mod lanes;
 mod lock;
 pub mod migrations;
 pub mod reader;
 pub mod receipts;
 mod requests;
+pub mod salvage;
 pub mod schemas;
 pub mod sources;
 pub mod tallies;
@@ -24,7 +26,7 @@ pub mod tallies;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
 use crate::clock::Timestamp;
 use crate::dead_letter::DeadLetter;
@@ -113,9 +115,25 @@ pub enum Error {
         /// The version of its tables.
         version: usize,
     },
+    /// There is a store where a new one was to be made.
+    #[error("there is a store at {path} already")]
+    Present {
+        /// The database.
+        path: PathBuf,
+    },
     /// SQLite failed.
-    #[error("store: {0}")]
+    #[error("store: {0}{advice}", advice = advice(.0))]
     Sqlite(#[from] rusqlite::Error),
+}
+
+/// What to do about a store that is damaged.
+fn advice(error: &rusqlite::Error) -> &'static str {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            "; `meterd store check` tells what is damaged, `meterd store salvage` takes out the rest"
+        }
+        _ => "",
+    }
 }
 
 /// The only write connection.

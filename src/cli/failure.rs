@@ -94,7 +94,7 @@ impl From<store::Error> for Failure {
         let code = match &error {
             store::Error::InUse { .. } => Self::IN_USE,
             store::Error::Directory { source, .. } => io_code(source, Self::CANNOT_CREATE),
-            store::Error::Missing { .. } => Self::CANNOT_CREATE,
+            store::Error::Missing { .. } | store::Error::Present { .. } => Self::CANNOT_CREATE,
             store::Error::NotUnderstood { .. }
             | store::Error::Older { .. }
             | store::Error::Sqlite(_) => Self::IO,

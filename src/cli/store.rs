@@ -1,4 +1,8 @@
-//! Which store a command looks at.
+//! Which store a command looks at, and `meterd store`: whether it is damaged, and what can be
+//! taken out of it.
+
+mod check;
+mod salvage;
 
 use std::path::PathBuf;
 
@@ -6,6 +10,23 @@ use super::failure::Failure;
 use crate::agent::Settings;
 use crate::config::{self, LoadFor};
 use crate::store::reader::Reader;
+
+/// What to do with the store as a whole.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Check its structure, the bodies of its batches and its counts; the daemon may run
+    Check(check::Arguments),
+    /// Take what can be read of a damaged one to a new one
+    Salvage(salvage::Arguments),
+}
+
+/// Runs the subcommand.
+pub(super) fn run(command: &Command) -> Result<(), Failure> {
+    match command {
+        Command::Check(arguments) => arguments.run(),
+        Command::Salvage(arguments) => arguments.run(),
+    }
+}
 
 /// Where the store is.
 #[derive(Debug, Clone, clap::Args)]

@@ -212,8 +212,15 @@ pub(super) fn check(connection: &Connection, path: &Path) -> Result<usize, Error
 
 /// Brings the database to [`VERSION`]; gives the store's own id, 16 hexadecimal digits.
 pub(super) fn run(connection: &Connection, path: &Path) -> Result<String, Error> {
-    let version = check(connection, path)?;
-    for (index, migration) in MIGRATIONS.iter().enumerate().skip(version) {
+    run_to(VERSION, connection, path)?;
+    let id = "SELECT value FROM meta WHERE key = 'store_id'";
+    Ok(connection.query_row(id, [], |row| row.get(0))?)
+}
+
+/// Brings the database to `version`, if it is older.
+pub(super) fn run_to(version: usize, connection: &Connection, path: &Path) -> Result<(), Error> {
+    let before = check(connection, path)?;
+    for (index, migration) in MIGRATIONS.iter().enumerate().take(version).skip(before) {
         let script = format!(
             "BEGIN IMMEDIATE; {migration} \
              PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {}; COMMIT;",
@@ -225,8 +232,7 @@ pub(super) fn run(connection: &Connection, path: &Path) -> Result<String, Error>
             return Err(error.into());
         }
     }
-    let id = "SELECT value FROM meta WHERE key = 'store_id'";
-    Ok(connection.query_row(id, [], |row| row.get(0))?)
+    Ok(())
 }
 
 /// The `in_flight_max` of a run that has begun and not ended.

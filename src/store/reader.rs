@@ -20,7 +20,7 @@ use crate::settlement::{BatchHead, BatchId};
 /// A connection that never writes.
 #[derive(Debug)]
 pub struct Reader {
-    connection: Connection,
+    pub(super) connection: Connection,
 }
 
 impl Reader {

@@ -1,6 +1,7 @@
 mod cursors;
 mod decisions;
 mod receipts;
+mod salvage;
 
 use std::sync::Arc;
 

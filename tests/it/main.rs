@@ -16,6 +16,7 @@ mod configuration;
 mod contract;
 mod credentials;
 mod curl;
+mod damaged;
 mod dead_letters;
 mod decisions;
 mod files;

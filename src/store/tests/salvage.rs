@@ -1,0 +1,153 @@
+//! A damaged store: what is wrong with it is seen, and what can be read comes out of it.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use sha2::{Digest, Sha256};
+
+use super::*;
+use crate::store::inspection::Inspection;
+use crate::store::salvage::{Salvage, salvage};
+
+/// Bytes of a page, as the store is made with.
+const PAGE_BYTES: usize = 16_384;
+
+/// Bodies by number.
+type Bodies = BTreeMap<i64, Vec<u8>>;
+
+/// A store with `count` batches and as many dead letters and receipts, all in its main file.
+fn store_with(directory: &Path, count: u8) -> Result<Bodies, Box<dyn std::error::Error>> {
+    let mut store = Store::open(&settings(directory), "a")?;
+    let meters = [meter("m"), meter("n")];
+    let mut bodies = Bodies::new();
+    for number in 0..count {
+        // Longer than a page, so that some pages belong to bodies only.
+        let body = vec![number; 3 * PAGE_BYTES];
+        let meter = &meters[usize::from(number % 2)];
+        let groups = [1, 0].map(|dead| {
+            let mut group = group(meter, 3, dead, u64::from(number));
+            group.batches[0].sha256 = Sha256::digest(&body).into();
+            group.batches[0].body = body.clone().into();
+            group
+        });
+        let (kept, sent) = (i64::from(number) * 2 + 1, i64::from(number) * 2 + 2);
+        commit(&mut store, &groups, &[])?;
+        commit(&mut store, &[], &[&delivered(sent, meter)])?;
+        bodies.insert(kept, body);
+    }
+    Ok(bodies)
+}
+
+fn bodies(directory: &Path) -> Result<Bodies, Box<dyn std::error::Error>> {
+    let reader = Reader::open(directory)?;
+    let mut bodies = Bodies::new();
+    for meter in ["m", "n"] {
+        let mut after = BatchId(0);
+        while let Some((head, body)) = reader.next_batch(meter, after)? {
+            after = head.id;
+            bodies.insert(head.id.0, body.to_vec());
+        }
+    }
+    Ok(bodies)
+}
+
+fn inspect(directory: &Path) -> Result<Inspection, Error> {
+    Reader::open(directory)?.inspect(NOW)
+}
+
+/// Salvages what is in `state` to `new` below `directory`; what comes out is a good store.
+fn salvaged(directory: &Path) -> Result<(Salvage, Bodies), Box<dyn std::error::Error>> {
+    let new = directory.join("new");
+    let salvage = salvage(&directory.join("state"), &new, NOW)?;
+    let inspection = inspect(&new)?;
+    assert_eq!(inspection.faults, Vec::<String>::new(), "{salvage:?}");
+    Ok((salvage, bodies(&new)?))
+}
+
+#[test]
+fn all_of_a_good_store_is_taken() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let written = store_with(directory.path(), 10)?;
+    let state = directory.path().join("state");
+    let inspection = inspect(&state)?;
+    assert_eq!(inspection.faults, Vec::<String>::new());
+    assert_eq!((inspection.batches, inspection.events), (10, 30));
+    assert_eq!((inspection.dead_letters, inspection.receipts, inspection.cursors), (10, 10, 1));
+    let (salvage, taken) = salvaged(directory.path())?;
+    assert!(salvage.is_whole(), "{salvage:?}");
+    assert_eq!(taken, written);
+    let [before, after] = [&state, &directory.path().join("new")].map(|path| {
+        let mut status = Reader::open(path)?.status(NOW, None)?;
+        status.store.bytes = 0;
+        Ok::<_, Error>(status)
+    });
+    assert_eq!(before?, after?);
+    let again = super::super::salvage::salvage(&state, &directory.path().join("new"), NOW);
+    assert!(matches!(again, Err(Error::Present { .. })));
+    // Numbers of batches are not used again under the same track ids.
+    let store = Store::open(
+        &Settings { directory: directory.path().join("new"), ..settings(&state) },
+        "a",
+    )?;
+    assert_ne!(store.track_prefix, Store::open(&settings(directory.path()), "a")?.track_prefix);
+    Ok(())
+}
+
+#[test]
+fn a_body_that_is_not_what_was_stored_is_named_and_left() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let mut written = store_with(directory.path(), 4)?;
+    let path = directory.path().join("state").join(FILE_NAME);
+    let mut bytes = fs::read(&path)?;
+    let body = vec![2_u8; 1000];
+    let at = memchr::memmem::find(&bytes, &body).ok_or("the body")?;
+    bytes[at + 500] ^= 1;
+    fs::write(&path, bytes)?;
+    let faults = inspect(&directory.path().join("state"))?.faults.join("\n");
+    assert!(faults.starts_with("batch 5 with 3 events"), "{faults}");
+    let (salvage, taken) = salvaged(directory.path())?;
+    written.remove(&5);
+    assert_eq!(taken, written);
+    let missing: Vec<_> = salvage.missing.iter().map(|missing| missing.events).collect();
+    assert_eq!((missing, salvage.missing[0].meter.as_str()), (vec![3], "m"));
+    Ok(())
+}
+
+/// Whatever part of the file is gone, what comes out is a good store whose counts are right, nothing
+/// comes out that was not in it, and when something is missing that is said.
+#[test]
+fn whatever_page_is_gone_the_rest_comes_out() -> TestResult {
+    let original = tempfile::tempdir()?;
+    let written = store_with(original.path(), 12)?;
+    let bytes = fs::read(original.path().join("state").join(FILE_NAME))?;
+    let mut partial = 0;
+    for page in 0..bytes.len() / PAGE_BYTES {
+        let directory = tempfile::tempdir()?;
+        let state = directory.path().join("state");
+        fs::create_dir(&state)?;
+        let mut damaged = bytes.clone();
+        damaged[page * PAGE_BYTES..][..PAGE_BYTES].fill(0);
+        fs::write(state.join(FILE_NAME), damaged)?;
+        let inspection = inspect(&state);
+        let Ok((salvage, taken)) = salvaged(directory.path()) else {
+            // Without the first page nobody knows what the others are.
+            assert_eq!(page, 0);
+            assert!(inspection.is_err());
+            continue;
+        };
+        let foreign = taken.iter().find(|(number, body)| written.get(number) != Some(body));
+        assert_eq!(foreign, None, "page {page}");
+        let lost = written.len() - taken.len();
+        let said: i64 = salvage.missing.iter().map(|missing| missing.events).sum();
+        assert!(lost == 0 || !salvage.is_whole(), "page {page}: {salvage:?}");
+        assert_eq!(usize::try_from(said)?, lost * 3, "page {page}: {salvage:?}");
+        if inspection.is_ok_and(|inspection| inspection.faults.is_empty()) {
+            assert!(salvage.is_whole(), "page {page}: {salvage:?}");
+            assert_eq!(lost, 0, "page {page}");
+        } else {
+            partial += 1;
+        }
+    }
+    assert!(partial > 10, "{partial} pages mattered");
+    Ok(())
+}
