@@ -14,6 +14,7 @@ pub mod editor;
 pub mod inspection;
 pub mod lanes;
 mod lock;
+mod log;
 pub mod migrations;
 pub mod reader;
 pub mod receipts;
@@ -115,6 +116,19 @@ pub enum Error {
         /// The version of its tables.
         version: usize,
     },
+    /// The log of the store lost commits that were acknowledged.
+    #[error(
+        "the log {path} is damaged {place}, {commits} commits and more are not readable: \
+         `meterd store salvage` takes what is left to a new store"
+    )]
+    LogDamaged {
+        /// The log.
+        path: PathBuf,
+        /// Where.
+        place: String,
+        /// Complete commits behind the damage.
+        commits: u64,
+    },
     /// There is a store where a new one was to be made.
     #[error("there is a store at {path} already")]
     Present {
@@ -168,8 +182,12 @@ impl Store {
         lock::create_directory(directory).map_err(failed)?;
         let lock = Lock::take(directory)?;
         lock::create_file(&directory.join(FILE_NAME)).map_err(failed)?;
+        check_log(directory)?;
         let connection = connect(directory)?;
         let id = migrations::run(&connection, &directory.join(FILE_NAME))?;
+        // What a power cut left behind the last commit must not be taken for later commits once new
+        // ones stand before it. Not while somebody reads: the next start will do.
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
         // The file's entry in the directory must be as durable as the file.
         lock::sync_directory(directory).map_err(failed)?;
         let commits = migrations::commits(&connection)?;
@@ -378,6 +396,30 @@ fn settle(
         Settlement::Source { source, state, reason, at } => {
             sources::set_state(transaction, source, *state, reason, *at)
         }
+    }
+}
+
+/// Refuses a store of which commits are gone that were acknowledged. Only while no daemon runs: the
+/// caller has the lock.
+fn check_log(directory: &Path) -> Result<(), Error> {
+    let path = directory.join(format!("{FILE_NAME}{}", log::SUFFIX));
+    match log::damage(&path) {
+        Ok(None) => Ok(()),
+        Ok(Some(damage)) => {
+            let place = damage.to_string();
+            Err(Error::LogDamaged { path, place, commits: damage.commits })
+        }
+        Err(source) => Err(Error::Directory { path, source }),
+    }
+}
+
+/// The same for who has no lock: a daemon that runs has checked the log, and writes to it.
+fn check_idle_log(directory: &Path) -> Result<(), Error> {
+    let is_idle = || lock::is_free(directory);
+    match if is_idle() { check_log(directory) } else { Ok(()) } {
+        // One may have been started meanwhile.
+        Err(Error::LogDamaged { .. }) if !is_idle() => Ok(()),
+        checked => checked,
     }
 }
 

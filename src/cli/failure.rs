@@ -97,6 +97,7 @@ impl From<store::Error> for Failure {
             store::Error::Missing { .. } | store::Error::Present { .. } => Self::CANNOT_CREATE,
             store::Error::NotUnderstood { .. }
             | store::Error::Older { .. }
+            | store::Error::LogDamaged { .. }
             | store::Error::Sqlite(_) => Self::IO,
         };
         Self::of(code, &error)

@@ -11,7 +11,9 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use super::dead_letters::{self, Filter, StoredLetter};
 use super::decisions::{self, Objection};
 use super::reader::Reader;
-use super::{Error, FILE_NAME, batches, connect, migrations, tallies, track_prefix};
+use super::{
+    Error, FILE_NAME, batches, check_idle_log, connect, migrations, tallies, track_prefix,
+};
 use crate::clock::Timestamp;
 use crate::group::PackedGroup;
 
@@ -30,6 +32,7 @@ impl Editor {
     pub fn open(directory: &Path) -> Result<Self, Error> {
         // Says what is wrong with a store that cannot be used, and makes none.
         drop(Reader::open(directory)?);
+        check_idle_log(directory)?;
         let connection = connect(directory)?;
         let store_id = migrations::run(&connection, &directory.join(FILE_NAME))?;
         Ok(Self { connection, store_id })

@@ -1,12 +1,14 @@
 //! Looks through a whole store for what is wrong with it, and changes nothing.
 
+use std::path::Path;
+
 use rusqlite::{Connection, Transaction};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::Error;
 use super::reader::Reader;
 use super::tallies::{self, Equation, StoreStatus};
+use super::{Error, check_idle_log};
 use crate::clock::Timestamp;
 
 /// Faults of one kind that are told; more say nothing new.
@@ -35,6 +37,8 @@ impl Reader {
     ///
     /// What is damaged is among the faults; an error means that nothing could be looked at.
     pub fn inspect(&self, now: Timestamp) -> Result<Inspection, Error> {
+        let directory = self.connection.path().and_then(|path| Path::new(path).parent());
+        let log = directory.map_or(Ok(()), check_idle_log);
         let transaction = self.connection.unchecked_transaction()?;
         let mut inspection = Inspection::default();
         let mut faults = Vec::new();
@@ -56,7 +60,8 @@ impl Reader {
         }
         let mut sums = Vec::new();
         note("tallies", check_sums(&transaction, now, &mut sums));
-        inspection.faults = [structure, bodies, sums, faults].concat();
+        let log = log.err().map(|error| error.to_string());
+        inspection.faults = [structure, bodies, sums, faults, Vec::from_iter(log)].concat();
         Ok(inspection)
     }
 }

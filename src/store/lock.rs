@@ -44,6 +44,12 @@ impl Lock {
     }
 }
 
+/// Whether nobody has the lock of `directory`.
+pub(super) fn is_free(directory: &Path) -> bool {
+    let file = File::open(directory.join(FILE_NAME));
+    file.is_ok_and(|file| !matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
 /// Makes `directory` and its parents, for its owner only, as durable as the files in it.
 pub(super) fn create_directory(directory: &Path) -> io::Result<()> {
     if directory.is_dir() {

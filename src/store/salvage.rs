@@ -15,7 +15,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::lock::{self, Lock};
-use super::{BUSY_TIMEOUT, Error, FILE_NAME, connect, migrations};
+use super::{BUSY_TIMEOUT, Error, FILE_NAME, check_log, connect, migrations};
 use crate::clock::Timestamp;
 
 /// Why events that are missing count as discarded.
@@ -24,9 +24,6 @@ const BECAUSE: &str = "not readable when the store was salvaged";
 /// Tables whose rows have a number, and its name. Bodies come with their batches.
 const NUMBERED: [(&str, &str); 4] =
     [("batches", "id"), ("dead_letters", "id"), ("discards", "id"), ("receipts", "batch")];
-
-/// Requests of one lane that may have been under way, when the store does not say how many.
-const IN_FLIGHT_MAX: u32 = 64;
 
 /// What came of a salvage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -74,6 +71,7 @@ pub fn salvage(from: &Path, to: &Path, now: Timestamp) -> Result<Salvage, Error>
         return Err(Error::Missing { path });
     }
     let _lock = Lock::take(from)?;
+    let log = check_log(from).err();
     let old = open_damaged(&path)?;
     let version = migrations::check(&old, &path)?;
     let failed = |source| Error::Directory { path: to.to_owned(), source };
@@ -86,7 +84,7 @@ pub fn salvage(from: &Path, to: &Path, now: Timestamp) -> Result<Salvage, Error>
     lock::create_file(&path).map_err(failed)?;
     let mut new = connect(to)?;
     migrations::run_to(version, &new, &path)?;
-    let salvage = take_all(&old, &mut new, now)?;
+    let salvage = take_all(&old, &mut new, log.as_ref(), now)?;
     new.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
     lock::sync_directory(to).map_err(failed)?;
     Ok(salvage)
@@ -103,7 +101,12 @@ fn open_damaged(path: &Path) -> Result<Connection, Error> {
     Ok(connection)
 }
 
-fn take_all(old: &Connection, new: &mut Connection, now: Timestamp) -> Result<Salvage, Error> {
+fn take_all(
+    old: &Connection,
+    new: &mut Connection,
+    log: Option<&Error>,
+    now: Timestamp,
+) -> Result<Salvage, Error> {
     let transaction = new.transaction()?;
     let mut tables = Vec::new();
     for name in names(&transaction)? {
@@ -114,7 +117,7 @@ fn take_all(old: &Connection, new: &mut Connection, now: Timestamp) -> Result<Sa
             None => take_in_order(old, &transaction, &name)?,
         });
     }
-    tables.push(take_run(old, &transaction)?);
+    tables.push(take_run(old, &transaction, log)?);
     leave_delivered(&transaction)?;
     let missing = account(&transaction, now)?;
     transaction.commit()?;
@@ -329,16 +332,25 @@ fn take_in_order(old: &Connection, new: &Transaction<'_>, name: &str) -> Result<
 
 /// Whether a run was cut off: without a word about it, one was. The rest of the table is the new
 /// store's own: numbers of batches begin anew, and their track ids with another store's id.
-fn take_run(old: &Connection, new: &Transaction<'_>) -> Result<Table, Error> {
+///
+/// What `log` says is gone may have been receipts: any batch may be one that was delivered.
+fn take_run(old: &Connection, new: &Transaction<'_>, log: Option<&Error>) -> Result<Table, Error> {
     let mut table = Table { name: "meta".to_owned(), taken: 1, faults: Vec::new() };
-    match migrations::running(old) {
-        Ok(running) => migrations::set_running(new, running)?,
-        Err(error) => {
-            migrations::set_running(new, Some(IN_FLIGHT_MAX))?;
-            let taken = "a run is taken for cut off, so the oldest batches may be sent twice";
-            table.faults.push(format!("{error}: {taken}"));
+    let running = match (migrations::running(old), log) {
+        (Ok(running), None) => running,
+        (Ok(_), Some(log)) => {
+            table.faults.push(log.to_string());
+            Some(u32::MAX)
         }
+        (Err(error), _) => {
+            table.faults.push(error.to_string());
+            Some(u32::MAX)
+        }
+    };
+    if running == Some(u32::MAX) {
+        table.faults.push("any batch may have been sent before; that is recorded".to_owned());
     }
+    migrations::set_running(new, running)?;
     Ok(table)
 }
 

@@ -6,6 +6,7 @@ use std::fs;
 use sha2::{Digest, Sha256};
 
 use super::*;
+use crate::store::editor::Editor;
 use crate::store::inspection::Inspection;
 use crate::store::salvage::{Salvage, salvage};
 
@@ -149,5 +150,46 @@ fn whatever_page_is_gone_the_rest_comes_out() -> TestResult {
         }
     }
     assert!(partial > 10, "{partial} pages mattered");
+    Ok(())
+}
+
+#[test]
+fn commits_that_the_log_has_lost_are_noticed_and_their_batches_marked() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let settings = settings(directory.path());
+    let mut store = Store::open(&settings, "a")?;
+    let meter = meter("m");
+    for number in 0..6 {
+        let mut group = group(&meter, 3, 0, number);
+        group.batches[0].sha256 = Sha256::digest(&group.batches[0].body).into();
+        commit(&mut store, &[group], &[])?;
+    }
+    // As a cut leaves it: nobody has closed it.
+    let state = directory.path().join("state");
+    let cut = directory.path().join("cut");
+    fs::create_dir(&cut)?;
+    for entry in fs::read_dir(&state)? {
+        let entry = entry?;
+        fs::copy(entry.path(), cut.join(entry.file_name()))?;
+    }
+    drop(store);
+    fs::remove_dir_all(&state)?;
+    fs::rename(&cut, &state)?;
+    let log = state.join(format!("{FILE_NAME}-wal"));
+    let mut bytes = fs::read(&log)?;
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&log, &bytes)?;
+    assert!(matches!(Store::open(&settings, "a"), Err(Error::LogDamaged { .. })));
+    assert!(matches!(Editor::open(&state).map(|_| ()), Err(Error::LogDamaged { .. })));
+    let faults = inspect(&state)?.faults.join("\n");
+    assert!(faults.contains("meterd store salvage"), "{faults}");
+    // Neither look has put the log away.
+    assert_eq!(fs::read(&log)?, bytes);
+    let (salvage, taken) = salvaged(directory.path())?;
+    assert!(!salvage.is_whole());
+    assert!((1..6).contains(&taken.len()), "{} batches", taken.len());
+    let new = Settings { directory: directory.path().join("new"), ..settings };
+    assert_eq!(Store::open(&new, "a")?.begin_run(1, WAIT_MAX, NOW)?, taken.len());
     Ok(())
 }
