@@ -98,11 +98,10 @@ impl Sums {
     /// Adds `bytes`, of which there is a multiple of eight.
     fn add(&mut self, bytes: &[u8]) {
         let (mut first, mut second) = self.pair;
-        for eight in bytes.as_chunks::<8>().0 {
-            let [a, b, c, d, e, f, g, h] = *eight;
-            let read = if self.is_big_endian { u32::from_be_bytes } else { u32::from_le_bytes };
-            first = first.wrapping_add(read([a, b, c, d])).wrapping_add(second);
-            second = second.wrapping_add(read([e, f, g, h])).wrapping_add(first);
+        let read = if self.is_big_endian { u32::from_be_bytes } else { u32::from_le_bytes };
+        for [even, odd] in bytes.as_chunks::<4>().0.as_chunks::<2>().0 {
+            first = first.wrapping_add(read(*even)).wrapping_add(second);
+            second = second.wrapping_add(read(*odd)).wrapping_add(first);
         }
         self.pair = (first, second);
     }
