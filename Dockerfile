@@ -1,4 +1,4 @@
-# meterd alone: one static binary, the roots of TLS, a user without rights, a directory for the store.
+# meterd alone: one program, the roots of TLS, a user without rights, a directory for the store.
 #
 # The context is made by packaging/image, which also builds it with buildah where that is there:
 #
@@ -14,5 +14,8 @@ VOLUME ["/var/lib/meterd"]
 
 # SIGTERM drains for agent.shutdown_grace, 20s unless changed: give it `docker stop --time 30`.
 STOPSIGNAL SIGTERM
+# Whether it makes progress, at admin.listen. Where that is "", run it with --no-healthcheck. Opening a
+# store after a power cut may take long. Kubernetes has probes of its own and does not look here.
+HEALTHCHECK --interval=30s --timeout=10s --start-period=5m --retries=3 CMD ["/usr/bin/meterd", "health"]
 ENTRYPOINT ["/usr/bin/meterd"]
 CMD ["run", "--config", "/etc/meterd/meterd.toml"]

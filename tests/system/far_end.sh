@@ -18,14 +18,23 @@ skip() {
     exit 0
 }
 
-# until_true WHAT COMMAND...: looks until the command succeeds, for two minutes.
-until_true() {
-    local what=$1 end=$((SECONDS + 120))
-    shift
+# part WHAT...: what is tried from here on, and the seconds that have gone.
+part() { printf -- '-- %4d s  %s\n' "$SECONDS" "$*"; }
+
+# wait_for COMMAND...: looks until the command succeeds; fails after two minutes.
+wait_for() {
+    local end=$((SECONDS + 120))
     until "$@"; do
-        [ "$SECONDS" -lt "$end" ] || fail "waited two minutes for $what"
+        [ "$SECONDS" -lt "$end" ] || return 1
         sleep 0.1
     done
+}
+
+# until_true WHAT COMMAND...: the same; the end of the test when it fails.
+until_true() {
+    local what=$1
+    shift
+    wait_for "$@" || fail "waited two minutes for $what"
 }
 
 in_network() { ip netns exec "$network" "$@"; }
@@ -34,7 +43,7 @@ in_network() { ip netns exec "$network" "$@"; }
 start_far_end() {
     local meterd=$1
     shift
-    ip netns add "$network"
+    ip netns add "$network" || skip "no network namespace can be made here"
     in_network ip link set lo up
     # No function: what is killed has to be the simulator, not a shell around it.
     ip netns exec "$network" "$meterd" simulate "$@" >/dev/null &
