@@ -20,9 +20,8 @@ lint:
 deny:
     cargo deny --locked check --hide-inclusion-graph bans licenses sources
 
-# The Debian package on a booted systemd, and the image; as root, and not part of the gate yet
+# The Debian package on a booted systemd, and the image; as root
 system:
-    cargo build --release --locked
     tests/system/run
     tests/system/image
 
