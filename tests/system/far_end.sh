@@ -18,6 +18,16 @@ skip() {
     exit 0
 }
 
+# needs PROGRAM...: these, root, and namespaces, which not every container may make.
+needs() {
+    local program
+    [ "$(id -u)" = 0 ] || skip "needs root"
+    for program in unshare ip curl jq "$@"; do
+        command -v "$program" >/dev/null || skip "there is no $program"
+    done
+    unshare --mount --net true 2>/dev/null || skip "no namespaces can be made here"
+}
+
 # part WHAT...: what is tried from here on, and the seconds that have gone.
 part() { printf -- '-- %4d s  %s\n' "$SECONDS" "$*"; }
 
@@ -43,7 +53,7 @@ in_network() { ip netns exec "$network" "$@"; }
 start_far_end() {
     local meterd=$1
     shift
-    ip netns add "$network" || skip "no network namespace can be made here"
+    ip netns add "$network"
     in_network ip link set lo up
     # No function: what is killed has to be the simulator, not a shell around it.
     ip netns exec "$network" "$meterd" simulate "$@" >/dev/null &
