@@ -37,8 +37,7 @@ fn commits(criterion: &mut Criterion) {
                 let groups: Vec<PackedGroup> = (0..groups_per_commit)
                     .map(|number| PackedGroup {
                         number: number as u64,
-                        meter: Arc::clone(&meter),
-                        schema: None,
+                        destination: Arc::clone(&meter).into(),
                         batches: packed.batches.clone(),
                         dead_letters: Vec::new(),
                         cursors: Vec::new(),

@@ -176,5 +176,5 @@ fn group_of(stream: &Arc<Stream>, lines: &[u8]) -> Group {
             Slice { chunk: Arc::new(chunk), range, first, end, lines }
         })
         .collect();
-    Group { number: 0, meter: Arc::clone(&stream.source.meter), slices }
+    Group { number: 0, destination: stream.source.destination.clone(), slices }
 }

@@ -26,6 +26,7 @@ use tokio::sync::mpsc;
 use crate::chunk::SourceTag;
 use crate::mapping::Mapping;
 use crate::meter::Meter;
+use crate::routing::Destination;
 use crate::store::tallies::Status;
 use crate::{admin, breaker, delivery, pack, source, store, tenant};
 
@@ -48,7 +49,7 @@ pub struct Settings {
     pub admin: admin::Settings,
     /// Every configured meter.
     pub meters: Vec<Arc<Meter>>,
-    /// Every configured source, with its name and its meter.
+    /// Every configured source.
     pub sources: Vec<Source>,
 }
 
@@ -57,8 +58,8 @@ pub struct Settings {
 pub struct Source {
     /// Its name in the configuration.
     pub name: Arc<str>,
-    /// The meter that its events are for.
-    pub meter: Arc<Meter>,
+    /// The meter that its events are for, or how it is found.
+    pub destination: Destination,
     /// How its lines become events; none: each of them is one, in JSON.
     pub mapping: Option<Arc<Mapping>>,
     /// What it reads.

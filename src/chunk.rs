@@ -15,6 +15,7 @@ use crate::mapping::Mapping;
 use crate::meter::Meter;
 use crate::notice::Notice;
 use crate::position::{BytesHash, FileMark, Numbering, Origin, TAIL_BYTES_MAX};
+use crate::routing::Destination;
 use crate::telemetry::SourceCounters;
 
 /// How many bytes a buffer of the pool holds: 256 KiB, about 2,000 events of 115 bytes, so
@@ -26,8 +27,8 @@ pub const CHUNK_BYTES: usize = 256 * 1024;
 pub struct SourceTag {
     /// The name in the configuration.
     pub name: Arc<str>,
-    /// The meter that its events are for.
-    pub meter: Arc<Meter>,
+    /// The meter that its events are for, or how it is found.
+    pub destination: Destination,
     /// How its lines become events; none: each of them is one, in JSON.
     pub mapping: Option<Arc<Mapping>>,
     /// What it did since the start.
@@ -38,9 +39,10 @@ pub struct SourceTag {
 
 impl SourceTag {
     /// A source of events in JSON that nothing holds.
-    pub fn new(name: impl Into<Arc<str>>, meter: Arc<Meter>) -> Self {
+    pub fn new(name: impl Into<Arc<str>>, destination: impl Into<Destination>) -> Self {
         let (counters, breaker) = (Arc::default(), Breaker::default());
-        Self { name: name.into(), meter, mapping: None, counters, breaker }
+        let destination = destination.into();
+        Self { name: name.into(), destination, mapping: None, counters, breaker }
     }
 
     /// The same source, where it takes events for another meter.

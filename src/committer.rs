@@ -296,15 +296,16 @@ fn size(group: &PackedGroup) -> usize {
     bodies + letters + 500
 }
 
-/// Tells of a committed group: counts it and wakes its lane. Dropping it lets sources go on.
+/// Tells of a committed group: counts it and wakes its lanes. Dropping it lets sources go on.
 fn announce(group: &PackedGroup) {
-    let counters = &group.meter.counters;
-    counters.events_stored.add(group.batches.iter().map(|batch| u64::from(batch.events)).sum());
-    for letter in &group.dead_letters {
-        counters.dead_letters.add(letter.reason, 1);
+    for batch in &group.batches {
+        if let Some(meter) = group.destination.meter(&batch.meter) {
+            meter.counters.events_stored.add(u64::from(batch.events));
+            meter.backlog.notify_one();
+        }
     }
-    if !group.batches.is_empty() {
-        group.meter.backlog.notify_one();
+    for letter in &group.dead_letters {
+        group.destination.count_dead_letter(&letter.meter, letter.reason);
     }
     for notice in &group.notices {
         notice.committed();

@@ -28,6 +28,8 @@ pub enum Reason {
     WrongType,
     /// A value that its source's table does not list.
     UnmappedValue,
+    /// A record that is for no meter that its source knows.
+    UnknownMeter,
     /// A datetime field whose value is no time, or one that the field's format cannot say.
     InvalidDateTime,
     /// The event's time is longer ago than the meter accepts.
@@ -47,7 +49,7 @@ pub enum Reason {
 }
 
 /// Every reason, for tables and metrics.
-pub const REASONS: [Reason; 19] = [
+pub const REASONS: [Reason; 20] = [
     Reason::LineTooLong,
     Reason::PartialLine,
     Reason::Unparsable,
@@ -59,6 +61,7 @@ pub const REASONS: [Reason; 19] = [
     Reason::MissingField,
     Reason::WrongType,
     Reason::UnmappedValue,
+    Reason::UnknownMeter,
     Reason::InvalidDateTime,
     Reason::TooOld,
     Reason::TooNew,
@@ -84,6 +87,7 @@ impl Reason {
             Self::MissingField => "missing_field",
             Self::WrongType => "wrong_type",
             Self::UnmappedValue => "unmapped_value",
+            Self::UnknownMeter => "unknown_meter",
             Self::InvalidDateTime => "invalid_datetime",
             Self::TooOld => "too_old",
             Self::TooNew => "too_new",
@@ -105,7 +109,7 @@ impl fmt::Display for Reason {
 /// A line that goes to the store instead of Mediation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter {
-    /// The meter that it was read for.
+    /// The meter that it was read for; empty when its source has several and the line names none.
     pub meter: Arc<str>,
     /// The configured source that it was read from.
     pub source: Arc<str>,

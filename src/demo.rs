@@ -190,7 +190,7 @@ fn agent_settings(directory: &Path, base_url: &str) -> agent::Settings {
     let meter = Arc::new(Meter { event_id_field, ..Meter::new(METER, upload_url) });
     let source = |name: &str, settings| Source {
         name: name.into(),
-        meter: Arc::clone(&meter),
+        destination: Arc::clone(&meter).into(),
         mapping: None,
         settings,
         breaker: Some(breaker::Settings::default()),

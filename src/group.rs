@@ -1,4 +1,5 @@
-//! The unit of atomic commit: lines of one meter that fit one request, and what becomes of them.
+//! The unit of atomic commit: lines with one destination, no more than fit one request, and what
+//! becomes of them. Where records name their meters, a group has bodies of several.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -7,9 +8,9 @@ use bytes::Bytes;
 
 use crate::chunk::{Chunk, Share};
 use crate::dead_letter::DeadLetter;
-use crate::meter::Meter;
 use crate::notice::Notice;
 use crate::position::Cursor;
+use crate::routing::Destination;
 use crate::schema::edition::Hash;
 
 /// Some whole lines of a chunk.
@@ -27,13 +28,13 @@ pub struct Slice {
     pub lines: u32,
 }
 
-/// Lines of one meter that fit one request.
+/// Lines with one destination.
 #[derive(Debug)]
 pub struct Group {
     /// Its place in the order of commits: 0, 1, 2 ...
     pub number: u64,
-    /// Whose events.
-    pub meter: Arc<Meter>,
+    /// Where their events go.
+    pub destination: Destination,
     /// The lines, in the order in which they were read.
     pub slices: Vec<Slice>,
 }
@@ -41,6 +42,10 @@ pub struct Group {
 /// The frozen body of one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PackedBatch {
+    /// The name of the meter that its events are for.
+    pub meter: Arc<str>,
+    /// The edition of that meter's schema that they were validated with; none: it has none.
+    pub schema: Option<Hash>,
     /// A JSON array of events, gzipped.
     pub body: Bytes,
     /// SHA-256 of `body`.
@@ -55,11 +60,13 @@ pub struct PackedBatch {
     pub last_event_id: Option<String>,
 }
 
-/// What one group counted of one source.
+/// What one group counted of one source and meter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceTally {
     /// The source.
     pub source: Arc<str>,
+    /// The meter's name; empty for lines of which no meter is known.
+    pub meter: Arc<str>,
     /// Lines read, good and bad.
     pub read: u64,
     /// Lines that became dead letters.
@@ -73,17 +80,15 @@ pub struct SourceTally {
 pub struct PackedGroup {
     /// Its place in the order of commits.
     pub number: u64,
-    /// Whose events.
-    pub meter: Arc<Meter>,
-    /// The edition of the meter's schema that they were validated with; none: it has none.
-    pub schema: Option<Hash>,
-    /// The bodies; usually one, none when no event is good.
+    /// Where their events go.
+    pub destination: Destination,
+    /// The bodies; usually one a meter, none when no event is good.
     pub batches: Vec<PackedBatch>,
     /// The lines that are no events.
     pub dead_letters: Vec<DeadLetter>,
     /// Where each file stands once the group is committed.
     pub cursors: Vec<(Arc<str>, Cursor)>,
-    /// What was read, by source.
+    /// What was read, by source and meter.
     pub tallies: Vec<SourceTally>,
     /// The chunks' shares of the intake, given back after the commit.
     pub permits: Vec<Arc<Share>>,

@@ -57,6 +57,7 @@ pub mod notice;
 pub mod pack;
 pub mod position;
 pub mod replay;
+pub mod routing;
 pub mod schema;
 pub mod settlement;
 pub mod simulator;

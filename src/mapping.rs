@@ -16,7 +16,7 @@ use crate::time_pattern::TimePattern;
 use unit::Conversion;
 
 /// What becomes of the lines of one source.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Mapping {
     /// What a record looks like.
     pub format: Format,
@@ -26,16 +26,18 @@ pub struct Mapping {
     pub on_unparsable: OnUnparsable,
     /// What a record must be to be an event; all of it. Others are counted as ignored.
     pub select: Vec<Condition>,
-    /// How the fields of an event are made; none: a record in JSON is the event as it stands.
-    pub rules: Option<Vec<Rule>>,
+    /// How the fields of an event are made, for each meter of the source; none: a record in JSON is
+    /// the event as it stands.
+    pub rules: Option<Vec<Vec<Rule>>>,
     /// Finds captures in the path of a file.
     pub file_pattern: Option<Regex>,
 }
 
 /// What a record looks like.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub enum Format {
     /// An object.
+    #[default]
     Json,
     /// An array of objects, or an object.
     JsonArray,
@@ -221,7 +223,7 @@ impl Mapping {
     /// Every place that a condition or a rule looks at.
     pub fn references(&self) -> impl Iterator<Item = &Reference> {
         let selected = self.select.iter().map(|condition| &condition.at);
-        selected.chain(self.rules.iter().flatten().flat_map(Rule::references))
+        selected.chain(self.rules.iter().flatten().flatten().flat_map(Rule::references))
     }
 }
 

@@ -19,6 +19,7 @@ pub mod map;
 pub mod mapper;
 pub mod packer;
 pub mod record;
+pub mod route;
 pub mod select;
 pub mod stored;
 #[cfg(test)]
@@ -74,16 +75,22 @@ pub fn run(
 fn tell_breakers(group: &Group, tallies: &[SourceTally]) {
     // Lines of one group fit a u32, whatever was configured.
     let count = |lines: u64| u32::try_from(lines).unwrap_or(u32::MAX);
-    for tally in tallies {
-        let mut sources = group.slices.iter().map(|slice| &slice.chunk.stream.source);
-        if let Some(source) = sources.find(|source| source.name == tally.source) {
-            let lines = count(tally.read.saturating_sub(tally.ignored));
-            let found = Found { lines, invalid: count(tally.dead_lettered) };
-            // A line may hold several records; the breaker let lines through.
-            let slices = group.slices.iter().map(|slice| (&slice.chunk.stream.source, slice));
-            let read = slices.filter(|(source, _)| source.name == tally.source);
-            let read = read.map(|(_, slice)| u64::from(slice.lines)).sum();
-            source.breaker.note(Judged { read, found });
+    let mut told: Vec<&str> = Vec::new();
+    for slice in &group.slices {
+        let source = &slice.chunk.stream.source;
+        let name = &source.name;
+        // Of requests that were refused nothing is counted.
+        let is_counted = tallies.iter().any(|tally| tally.source == *name);
+        if !is_counted || told.contains(&&**name) {
+            continue;
         }
+        told.push(name);
+        let tallies = || tallies.iter().filter(|tally| tally.source == *name);
+        let lines = count(tallies().map(|tally| tally.read.saturating_sub(tally.ignored)).sum());
+        let invalid = count(tallies().map(|tally| tally.dead_lettered).sum());
+        // A line may hold several records; the breaker let lines through.
+        let slices = group.slices.iter().filter(|slice| slice.chunk.stream.source.name == *name);
+        let read = slices.map(|slice| u64::from(slice.lines)).sum();
+        source.breaker.note(Judged { read, found: Found { lines, invalid } });
     }
 }

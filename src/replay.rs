@@ -14,24 +14,24 @@ use crate::chunk::{Buffer, Chunk, Content, SourceTag, Stream};
 use crate::clock::Timestamp;
 use crate::dead_letter::Reason;
 use crate::group::{Group, PackedGroup, Slice};
-use crate::mapping::Mapping;
 use crate::meter::Meter;
 use crate::pack::event_id;
 use crate::pack::packer::Packer;
 use crate::position::{Numbering, Origin, hash64};
+use crate::routing::Destination;
 use crate::store;
 use crate::store::dead_letters::{Filter, StoredLetter};
 use crate::store::editor::Editor;
 
 /// The agent whose letters they are.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Settings {
     /// Its name: part of track ids.
     pub agent: Arc<str>,
     /// The configured meters.
     pub meters: Vec<Arc<Meter>>,
-    /// How lines become events, of the sources where they are not events as they stand.
-    pub mappings: BTreeMap<Arc<str>, Arc<Mapping>>,
+    /// The configured sources, by name: how their lines become events, and of which meters.
+    pub sources: BTreeMap<Arc<str>, SourceTag>,
     /// gzip level, 1 to 9.
     pub compression_level: u32,
 }
@@ -130,27 +130,41 @@ impl Replay<'_> {
             by_source.entry((&letter.meter, &letter.source, is_line)).or_default().push(letter);
         }
         for ((meter, source, is_line), letters) in by_source {
-            let configured = self.settings.meters.iter().find(|known| *known.name == *meter);
-            let usable = match configured {
-                None => Err(format!("the meter {meter} is not configured")),
-                Some(known) if known.schema.now().is_none() => {
-                    Err(format!("the schema of the meter {meter} has not come yet"))
-                }
-                Some(known) => Ok(known),
-            };
-            let configured = match usable {
-                Ok(configured) => configured,
+            let known = self.settings.sources.get(source).filter(|_| is_line);
+            let destination = match self.destination(meter, known) {
+                Ok(destination) => destination,
                 Err(detail) => {
                     let left = letters.iter().map(|letter| left(letter, detail.clone()));
                     self.report.left.extend(left);
                     continue;
                 }
             };
-            let mapping = self.settings.mappings.get(source).filter(|_| is_line).cloned();
-            let tag = SourceTag::new(source, Arc::clone(configured));
+            let mapping = known.and_then(|known| known.mapping.clone());
+            let tag = SourceTag::new(source, destination);
             self.put_back_of(&Arc::new(SourceTag { mapping, ..tag }), letters)?;
         }
         Ok(())
+    }
+
+    /// Where lines go that were read for `meter`, or why they can go nowhere. The meter of a line that
+    /// names it is found again: the line may say another one by now.
+    fn destination(&self, meter: &str, source: Option<&SourceTag>) -> Result<Destination, String> {
+        let routed = source.filter(|source| source.destination.routing().is_some());
+        let known = || self.settings.meters.iter().find(|known| *known.name == *meter);
+        let destination = match routed {
+            Some(source) => source.destination.clone(),
+            None if meter.is_empty() => {
+                return Err("the source is not configured to find its meter".to_owned());
+            }
+            None => known()
+                .cloned()
+                .map(Destination::Meter)
+                .ok_or_else(|| format!("the meter {meter} is not configured"))?,
+        };
+        match destination.without_schema() {
+            Some(meter) => Err(format!("the schema of the meter {} has not come yet", meter.name)),
+            None => Ok(destination),
+        }
     }
 
     /// Puts letters of one source back.
@@ -253,7 +267,7 @@ impl Replay<'_> {
         slices: Vec<Slice>,
         now: Timestamp,
     ) -> Result<PackedGroup, body::Error> {
-        let group = Group { number: 0, meter: Arc::clone(&tag.meter), slices };
+        let group = Group { number: 0, destination: tag.destination.clone(), slices };
         self.packer.pack(&group, now)
     }
 }

@@ -69,7 +69,7 @@ fn group(events: u32, event_id_field: Option<&str>, format: Option<&str>) -> Gro
     };
     let end = u64::from(events);
     let slice = Slice { chunk: Arc::new(chunk), range, first: 0, end, lines: events };
-    Group { number: 0, meter, slices: vec![slice] }
+    Group { number: 0, destination: meter.into(), slices: vec![slice] }
 }
 
 /// The same group through the mapping that `keys` of a source are.
@@ -82,7 +82,7 @@ fn mapped(group: Group, keys: &str) -> Group {
     let sources = loaded.map(|loaded| loaded.settings.sources).unwrap_or_default();
     let mapping = sources.into_iter().find_map(|source| source.mapping);
     assert!(mapping.is_some(), "{keys}");
-    let source = SourceTag { mapping, ..SourceTag::new("s", Arc::clone(&group.meter)) };
+    let source = SourceTag { mapping, ..SourceTag::new("s", group.destination.clone()) };
     let source = Arc::new(source);
     let slices = group.slices.into_iter().filter_map(|slice| {
         let chunk = Arc::into_inner(slice.chunk)?;

@@ -175,14 +175,14 @@ fn the_configuration_in_the_readme_is_good_but_for_its_secret() -> Result {
 fn examples_of_formats_are_good() -> Result {
     let guide = read("docs/formats.md")?;
     let mut examples: Vec<String> = blocks(&guide, "toml").into_iter().map(str::to_owned).collect();
-    assert_eq!(examples.len(), 2);
+    assert_eq!(examples.len(), 3);
     for entry in std::fs::read_dir(root().join("config/examples"))? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         assert!(guide.contains(&format!("config/examples/{name}")), "{name} is not in the guide");
         examples.push(std::fs::read_to_string(path)?);
     }
-    assert_eq!(examples.len(), 7);
+    assert_eq!(examples.len(), 8);
     let file = tempfile::NamedTempFile::new()?;
     std::fs::write(file.path(), "secret\n")?;
     let secret = file.path().display().to_string();
@@ -190,7 +190,10 @@ fn examples_of_formats_are_good() -> Result {
         let example = example.replace("/run/credentials/meterd.service/client_secret", &secret);
         let loaded = config::load_str(LoadFor::Run, &example, Format::Toml, std::iter::empty())?;
         assert_eq!(loaded.warnings, [], "{example}");
-        assert!(loaded.settings.sources.iter().all(|source| source.mapping.is_some()));
+        let is_shown = |source: &meterd::agent::Source| {
+            source.mapping.is_some() || source.destination.routing().is_some()
+        };
+        assert!(loaded.settings.sources.iter().all(is_shown));
     }
     Ok(())
 }

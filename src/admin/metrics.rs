@@ -3,6 +3,7 @@
 //! What money rests on is read from the store and goes on after a restart; the rest counts since
 //! the start of the process.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
 use prometheus_client::collector::Collector;
@@ -14,6 +15,7 @@ use prometheus_client::registry::Registry;
 
 use super::View;
 use super::process::Process;
+use crate::dead_letter::Reason;
 use crate::meter::Meter;
 use crate::settlement::LaneState;
 use crate::store::tallies::Status;
@@ -124,7 +126,20 @@ impl Scrape {
                 (labels, letters)
             })
         });
-        counters(out, "meterd_events_dead_lettered", "Lines that became dead letters", dead)?;
+        let mut of_no_meter = BTreeMap::new();
+        for routing in self.view.sources.iter().filter_map(|source| source.destination.routing()) {
+            for (reason, letters) in routing.unrouted.values() {
+                *of_no_meter.entry(reason).or_default() += letters;
+            }
+        }
+        let labels = |reason: Reason| {
+            let mut labels = meter_label("");
+            labels.push(("reason", reason.name().to_owned()));
+            labels
+        };
+        let unrouted = of_no_meter.into_iter().map(|(reason, letters)| (labels(reason), letters));
+        let help = "Lines that became dead letters; without a meter: lines for none that is known";
+        counters(out, "meterd_events_dead_lettered", help, dead.chain(unrouted))?;
         #[expect(clippy::cast_precision_loss, reason = "2^53 events do not wait")]
         let stored = meters().map(|(name, meter)| (meter_label(name), meter.stored as f64));
         gauges(out, "meterd_events_stored", "Events that wait for delivery", stored)?;

@@ -23,23 +23,24 @@ pub(super) fn start(
     drain: &CancellationToken,
     supervisor: &mut Supervisor,
 ) {
-    let is_ready = source.meter.schema.now().is_some();
+    let awaited = source.destination.without_schema();
+    let is_ready = awaited.is_none();
     let standings = source.breaker.standings();
-    if is_ready {
+    if let Some(meter) = awaited {
+        let reason = format!("the schema of meter {} has not come yet", meter.name);
+        post_state(source, SourceState::Held, reason, postings);
+    } else {
         post(source, Standing::Reading, postings);
         if standings.is_none() {
             return;
         }
-    } else {
-        let reason = format!("the schema of meter {} has not come yet", source.meter.name);
-        post_state(source, SourceState::Held, reason, postings);
     }
     let name = member(&source.name);
     let (source, postings, drain) = (Arc::clone(source), postings.clone(), drain.clone());
     supervisor.task(&name, Role::Stage, async move {
         if !is_ready {
             // Without the token the committer would wait for this sender.
-            if drain.run_until_cancelled(source.meter.schema.come()).await.is_none() {
+            if drain.run_until_cancelled(source.destination.schemas_come()).await.is_none() {
                 return Ok(());
             }
             post(&source, Standing::Reading, &postings);

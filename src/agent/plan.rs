@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::{Settings, Source};
-use crate::meter::Meter;
+use crate::meter::{Meter, Roster};
 use crate::schema::edition::Edition;
 use crate::source;
 use crate::source::unix;
@@ -83,9 +83,9 @@ pub(super) fn plan(before: &Settings, wanted: Settings) -> Result<Plan, Vec<Fixe
             *meter = Arc::clone(known);
         }
     }
+    let roster = Roster::new(&settings.meters);
     for source in &mut settings.sources {
-        let known = settings.meters.iter().find(|known| known.name == source.meter.name);
-        source.meter = Arc::clone(known.unwrap_or(&source.meter));
+        source.destination = source.destination.current(&roster);
     }
     Ok(Plan { settings, editions, sources, meters })
 }
@@ -178,8 +178,9 @@ impl Source {
     fn is_set_as(&self, other: &Self) -> bool {
         // Patterns have no equality; what is shown of a mapping is all of it.
         let mapping = |source: &Self| source.mapping.as_ref().map(|found| format!("{found:?}"));
-        let Self { name, meter, mapping: _, settings, breaker } = self;
-        (name, &meter.name, settings) == (&other.name, &other.meter.name, &other.settings)
+        let Self { name, destination, mapping: _, settings, breaker } = self;
+        (name, settings) == (&other.name, &other.settings)
+            && destination.is_set_as(&other.destination)
             && *breaker == other.breaker
             && mapping(self) == mapping(other)
     }

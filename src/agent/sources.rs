@@ -225,11 +225,11 @@ impl Sources {
         supervisor: &mut Supervisor,
     ) -> Result<(), Error> {
         let Some(Supplies { intake, postings }) = &self.supplies else { return Ok(()) };
-        let Source { name, meter, mapping, settings: _, breaker } = source;
+        let Source { name, destination, mapping, settings: _, breaker } = source;
         let stopper = Stopper::new();
         let stopper = stopper.map_err(|source| Error::System { what: "stop signal", source })?;
         let breaker = breaker.map(Breaker::new).unwrap_or_default();
-        let tag = SourceTag { mapping, counters, breaker, ..SourceTag::new(name, meter) };
+        let tag = SourceTag { mapping, counters, breaker, ..SourceTag::new(name, destination) };
         let (tag, stop) = (Arc::new(tag), stopper.signal());
         // Its state is on record before its first line is.
         holds::start(&tag, postings, &stop.drain, supervisor);

@@ -16,7 +16,7 @@ use super::{log, status};
 use crate::agent::{self, Ready, Report, Request, Source};
 use crate::config::{self, LoadFor};
 use crate::mapping::{Mapping, Reference};
-use crate::meter::Meter;
+use crate::routing::Destination;
 use crate::source::{self, once, stdin};
 use crate::units::{ByteSize, Period};
 
@@ -70,6 +70,7 @@ async fn deliver(arguments: &Arguments, settings: agent::Settings) -> Result<(),
     let timed = timed(arguments)?;
     let mut is_late = timed.is_late;
     let meters = settings.meters.clone();
+    let destination = settings.sources.first().map(|source| source.destination.clone());
     let ready = |ready: &Ready| progress = progress::show(ready, bytes);
     let report = agent::run(settings, <_>::default(), timed.requests, None, ready).await;
     if let Some(progress) = progress {
@@ -85,7 +86,8 @@ async fn deliver(arguments: &Arguments, settings: agent::Settings) -> Result<(),
         let code = if is_late { Failure::UNAVAILABLE } else { Failure::FOUND };
         return Err(Failure::new(code, message));
     }
-    let refused: u64 = meters.iter().map(|meter| meter.counters.events_dead_lettered()).sum();
+    let of_meters: u64 = meters.iter().map(|meter| meter.counters.events_dead_lettered()).sum();
+    let refused = of_meters + destination.map_or(0, |destination| destination.unrouted());
     if refused > 0 {
         let message = format!("{refused} lines are no events: see meterd dead-letters list");
         return Err(Failure::new(Failure::FOUND, message));
@@ -127,7 +129,7 @@ async fn pass_on(from: &mut Receiver<Request>, to: &Sender<Request>) {
 struct Reading {
     /// Of the configured source that they are read as.
     name: Option<Arc<str>>,
-    meter: Arc<Meter>,
+    destination: Destination,
     mapping: Option<Arc<Mapping>>,
 }
 
@@ -143,15 +145,15 @@ fn reading(arguments: &Arguments, settings: &agent::Settings) -> Result<Reading,
             let known = settings.sources.iter().map(|source| &*source.name).collect();
             unknown("source", name, known)
         })?;
-        let (meter, mapping) = (Arc::clone(&source.meter), source.mapping.clone());
-        return Ok(Reading { name: Some(Arc::clone(&source.name)), meter, mapping });
+        let (destination, mapping) = (source.destination.clone(), source.mapping.clone());
+        return Ok(Reading { name: Some(Arc::clone(&source.name)), destination, mapping });
     }
     let name = arguments.meter.as_deref().unwrap_or_default();
     let meter = settings.meters.iter().find(|meter| *meter.name == *name).ok_or_else(|| {
         let known = settings.meters.iter().map(|meter| &*meter.name).collect();
         unknown("meter", name, known)
     })?;
-    Ok(Reading { name: None, meter: Arc::clone(meter), mapping: None })
+    Ok(Reading { name: None, destination: Arc::clone(meter).into(), mapping: None })
 }
 
 /// Files are one source, standard input another.
@@ -169,16 +171,18 @@ fn sources(arguments: &Arguments, reading: &Reading) -> Result<Vec<Source>, Fail
     let mut sources = Vec::new();
     let mut add = |name: &str, settings| {
         let name = reading.name.clone().unwrap_or_else(|| name.into());
-        let (meter, mapping) = (Arc::clone(&reading.meter), reading.mapping.clone());
+        let (destination, mapping) = (reading.destination.clone(), reading.mapping.clone());
         // A person runs it and waits: dead letters are the report, a hold would be in the way.
-        sources.push(Source { name, meter, mapping, settings, breaker: None });
+        sources.push(Source { name, destination, mapping, settings, breaker: None });
     };
     if !files.is_empty() {
         let settings = once::Settings { inputs: files, line_bytes_max };
         add("send", source::Settings::Once(settings));
     }
     if arguments.files.is_empty() || arguments.files.iter().any(|path| is_stdin(&path)) {
-        let mut places = reading.mapping.iter().flat_map(|mapping| mapping.references());
+        let mapped = reading.mapping.iter().flat_map(|mapping| mapping.references());
+        let mut places =
+            mapped.chain(reading.destination.routing().map(|routing| &routing.route.from));
         if places.any(|place| matches!(place, Reference::File(_))) {
             let message = "the source takes values from paths: standard input has none";
             return Err(Failure::new(Failure::USAGE, message));

@@ -17,6 +17,8 @@ type TestResult = Result<(), Box<dyn std::error::Error>>;
 fn group(number: u64, body: usize) -> PackedGroup {
     let meter = Meter::new("m", String::new());
     let batch = PackedBatch {
+        meter: "m".into(),
+        schema: None,
         body: Bytes::from(vec![1; body]),
         sha256: [0; 32],
         events: 1,
@@ -24,11 +26,11 @@ fn group(number: u64, body: usize) -> PackedGroup {
         first_event_id: Some(number.to_string()),
         last_event_id: None,
     };
-    let tally = SourceTally { source: "s".into(), read: 1, dead_lettered: 0, ignored: 0 };
+    let (source, meter_name) = ("s".into(), "m".into());
+    let tally = SourceTally { source, meter: meter_name, read: 1, dead_lettered: 0, ignored: 0 };
     PackedGroup {
         number,
-        meter: Arc::new(meter),
-        schema: None,
+        destination: Arc::new(meter).into(),
         batches: vec![batch],
         dead_letters: Vec::new(),
         cursors: Vec::new(),

@@ -20,7 +20,7 @@ use crate::delivery::OnUnknown;
 pub(super) use mapping::{Condition, Field as FieldRule, FormatName, Input, Mapping};
 pub(super) use mediation::{Auth, Limits, Mediation, Secret};
 pub(super) use meter::{Field, Meter, Schema};
-pub(super) use source::{Kind, LINE_BYTES_MAX, Source};
+pub(super) use source::{Kind, LINE_BYTES_MAX, Route, Source, Target};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);

@@ -83,6 +83,11 @@ impl<'a> Reader<'a> {
         self.value(key).is_some()
     }
 
+    /// Whether `key` is a section of its own, where it may also be something else.
+    pub(super) fn is_section(&self, key: &'static str) -> bool {
+        self.value(key).is_some_and(|value| matches!(value.kind, ValueKind::Table(_)))
+    }
+
     /// Whether `key` is an empty text, where that means something else than its absence.
     pub(super) fn is_empty_text(&self, key: &'static str) -> bool {
         let value = self.table.and_then(|table| table.get(key));

@@ -9,6 +9,7 @@ mod file;
 mod mapping;
 mod meter;
 mod source;
+mod target;
 
 use std::collections::HashMap;
 use std::num::NonZero;

@@ -4,6 +4,7 @@ mod admin;
 mod breaker;
 mod mapping;
 mod problems;
+mod routing;
 
 use std::path::Path;
 use std::time::Duration;
@@ -97,11 +98,9 @@ fn the_least_configuration_has_the_documented_defaults() -> Tested {
     assert_eq!(file.poll_interval, Duration::from_secs(1));
     assert_eq!(file.open_files_max, 512);
     assert_eq!(source.breaker, Some(crate::breaker::Settings::default()));
-    assert_eq!(
-        source.meter.upload_url,
-        "http://127.0.0.1:8080/meters/streaming/ingestion/8a8a%2F%2B"
-    );
-    assert_eq!(source.meter.schema.or_open().schema, crate::schema::Schema::documented());
+    let [meter] = source.destination.meters() else { return Err("one meter".into()) };
+    assert_eq!(meter.upload_url, "http://127.0.0.1:8080/meters/streaming/ingestion/8a8a%2F%2B");
+    assert_eq!(meter.schema.or_open().schema, crate::schema::Schema::documented());
     Ok(())
 }
 
@@ -345,7 +344,7 @@ fn the_example_loads_as_it_is_and_says_the_defaults() -> Tested {
 fn the_example_loads_with_every_comment_in_force() -> Tested {
     let loaded = load_with(&example_in_full(), &FILLED_IN)?;
     assert_eq!(loaded.warnings, []);
-    assert_eq!(loaded.settings.sources.len(), 8);
+    assert_eq!(loaded.settings.sources.len(), 9);
     assert_eq!(loaded.settings.intake_bytes_max, 16 << 20);
     Ok(())
 }

@@ -31,6 +31,8 @@ pub fn settlement(
     if parcel.head.events > 1 {
         let halves = body::halves(&parcel.body, payload_bytes, id_field, LEVEL)?;
         let packed = halves.into_iter().map(|(body, first, last)| PackedBatch {
+            meter: Arc::clone(&meter.name),
+            schema: parcel.head.schema,
             body: body.bytes,
             sha256: body.sha256,
             events: body.events,

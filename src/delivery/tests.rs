@@ -71,6 +71,8 @@ impl Scene {
     fn add_batch(&mut self, number: usize) -> TestResult {
         let meter = Arc::clone(&self.meters[number]);
         let batch = PackedBatch {
+            meter: Arc::clone(&meter.name),
+            schema: None,
             body: Bytes::from_static(b"body"),
             sha256: [0; 32],
             events: 1,
@@ -78,11 +80,11 @@ impl Scene {
             first_event_id: None,
             last_event_id: None,
         };
-        let tally = SourceTally { source: "s".into(), read: 1, dead_lettered: 0, ignored: 0 };
+        let (source, name) = ("s".into(), Arc::clone(&meter.name));
+        let tally = SourceTally { source, meter: name, read: 1, dead_lettered: 0, ignored: 0 };
         let group = PackedGroup {
             number: 0,
-            meter: Arc::clone(&meter),
-            schema: None,
+            destination: Arc::clone(&meter).into(),
             batches: vec![batch],
             dead_letters: Vec::new(),
             cursors: Vec::new(),

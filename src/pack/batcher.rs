@@ -18,6 +18,7 @@ use crate::intake::Outlet;
 use crate::meter::{Meter, Roster};
 use crate::notice::Notice;
 use crate::position::Numbering;
+use crate::routing::Destination;
 
 /// How often a batcher with open groups looks whether sources wait for room.
 const PRESSURE_INTERVAL: Duration = Duration::from_millis(10);
@@ -79,11 +80,14 @@ struct Batcher<'g> {
 
 /// A group that still takes lines.
 struct OpenGroup {
-    meter: Arc<Meter>,
+    key: Destination,
+    /// The same, with the meters as they are now.
+    destination: Destination,
     slices: Vec<Slice>,
     events: usize,
     bytes: usize,
-    /// What the meter takes, as known when the group was begun.
+    events_max: usize,
+    /// What each of the meters takes, as known when the group was begun.
     payload_bytes_max: usize,
     /// What each event costs beside its line.
     stamp_bytes: usize,
@@ -111,12 +115,19 @@ impl Batcher<'_> {
         self.seal_all()
     }
 
-    /// The meter of `chunk` as it is now.
-    fn meter_of(&self, chunk: &Chunk) -> Arc<Meter> {
-        Arc::clone(self.settings.roster.current(&chunk.stream.source.meter))
+    /// What the lines of `chunk` are grouped by. Sources that know a meter as it was at different
+    /// times share the groups of that meter.
+    fn key_of(&self, chunk: &Chunk) -> Destination {
+        match &chunk.stream.source.destination {
+            Destination::Meter(meter) => {
+                Destination::Meter(Arc::clone(self.settings.roster.current(meter)))
+            }
+            routed @ Destination::Routed(_) => routed.clone(),
+        }
     }
 
-    /// Adds a chunk to its meter's group, sealing as often as needed. False: nobody takes groups.
+    /// Adds a chunk to the group of its destination, sealing as often as needed. False: nobody takes
+    /// groups.
     fn add(&mut self, chunk: Chunk, now: Instant) -> bool {
         let chunk = Arc::new(chunk);
         let Content::Lines(lines) = &chunk.content else {
@@ -131,14 +142,14 @@ impl Batcher<'_> {
             // Here, because chunks still come in their order, and workers pack in any.
             chunk.stream.learn_header(lines);
         }
-        let meter = &self.meter_of(&chunk);
+        let destination = &self.key_of(&chunk);
         let mut at = 0;
         let mut position = chunk.first;
         loop {
             let rest = lines.get(at..).unwrap_or_default();
-            let share = self.group(meter, now).share(rest);
+            let share = self.group(destination, now).share(rest);
             if share.lines == 0 && !rest.is_empty() {
-                if !self.seal(meter) {
+                if !self.seal(destination) {
                     return false;
                 }
                 continue;
@@ -172,23 +183,24 @@ impl Batcher<'_> {
         now: Instant,
         linger_max: Duration,
     ) -> bool {
-        let meter = &self.meter_of(chunk);
+        let destination = &self.key_of(chunk);
         let lines = u32::try_from(chunk.end - chunk.first).unwrap_or(u32::MAX);
-        if !self.group(meter, now).fits(lines as usize, bytes) && !self.seal(meter) {
+        if !self.group(destination, now).fits(lines as usize, bytes) && !self.seal(destination) {
             return false;
         }
-        let group = self.group(meter, now);
+        let group = self.group(destination, now);
         // Somebody waits for the answer.
         group.until = group.until.min(now + linger_max);
         let (first, end) = (chunk.first, chunk.end);
         self.push(Slice { chunk: Arc::clone(chunk), range: 0..bytes, first, end, lines }, now)
     }
 
-    /// The open group of `meter`.
-    fn group(&mut self, meter: &Arc<Meter>, now: Instant) -> &mut OpenGroup {
-        let known = self.open.iter().position(|group| Arc::ptr_eq(&group.meter, meter));
+    /// The open group of `destination`.
+    fn group(&mut self, destination: &Destination, now: Instant) -> &mut OpenGroup {
+        let known = self.open.iter().position(|group| group.key.is_same(destination));
         let index = known.unwrap_or_else(|| {
-            self.open.push(OpenGroup::new(meter, now + self.settings.linger_max));
+            let until = now + self.settings.linger_max;
+            self.open.push(OpenGroup::new(destination, &self.settings.roster, until));
             self.open.len() - 1
         });
         // The index was found or made two lines above.
@@ -196,14 +208,14 @@ impl Batcher<'_> {
     }
 
     fn push(&mut self, slice: Slice, now: Instant) -> bool {
-        let meter = self.meter_of(&slice.chunk);
-        let group = self.group(&meter, now);
+        let destination = self.key_of(&slice.chunk);
+        let group = self.group(&destination, now);
         group.push(slice);
-        if group.is_full() { self.seal(&meter) } else { true }
+        if group.is_full() { self.seal(&destination) } else { true }
     }
 
-    fn seal(&mut self, meter: &Arc<Meter>) -> bool {
-        match self.open.iter().position(|group| Arc::ptr_eq(&group.meter, meter)) {
+    fn seal(&mut self, destination: &Destination) -> bool {
+        match self.open.iter().position(|group| group.key.is_same(destination)) {
             Some(index) => {
                 let group = self.open.swap_remove(index);
                 self.hand_over(group)
@@ -228,28 +240,39 @@ impl Batcher<'_> {
     fn hand_over(&mut self, group: OpenGroup) -> bool {
         let number = self.next;
         self.next += 1;
-        self.groups.send(Group { number, meter: group.meter, slices: group.slices }).is_ok()
+        let OpenGroup { destination, slices, .. } = group;
+        self.groups.send(Group { number, destination, slices }).is_ok()
     }
 }
 
 impl OpenGroup {
-    fn new(meter: &Arc<Meter>, until: Instant) -> Self {
+    /// Which lines are for which meter is found in packing: all of them may be for the one that
+    /// takes the least.
+    fn new(key: &Destination, roster: &Roster, until: Instant) -> Self {
+        let destination = key.current(roster);
+        let meters = || destination.meters().iter();
+        let stamp = |name: &Arc<str>| stamp_bytes_max(name);
+        let stamps = meters().filter_map(|meter| meter.event_id_field.as_ref().map(stamp));
+        let events = meters().map(|meter| meter.limits.events_per_request_max as usize);
+        let payload =
+            meters().map(|meter| meter.learned_limit.within(meter.limits.payload_bytes_max));
         Self {
-            meter: Arc::clone(meter),
+            key: key.clone(),
             slices: Vec::new(),
             events: 0,
-            payload_bytes_max: meter.learned_limit.within(meter.limits.payload_bytes_max),
+            events_max: events.min().unwrap_or(usize::MAX),
+            payload_bytes_max: payload.min().unwrap_or(usize::MAX),
             // The brackets of the array.
             bytes: 2,
-            stamp_bytes: meter.event_id_field.as_ref().map_or(0, |name| stamp_bytes_max(name)),
+            stamp_bytes: stamps.max().unwrap_or(0),
             until,
+            destination,
         }
     }
 
     /// How many of `lines` fit. An empty group takes one line, whatever its size.
     fn share(&self, lines: &[u8]) -> Share {
-        let limits = &self.meter.limits;
-        let events_free = (limits.events_per_request_max as usize).saturating_sub(self.events);
+        let events_free = self.events_max.saturating_sub(self.events);
         let bytes_free = self.payload_bytes_max.saturating_sub(self.bytes);
         let ends = || {
             // Sources end every line; a last one without its end is a line all the same.
@@ -285,13 +308,12 @@ impl OpenGroup {
     fn fits(&self, lines: usize, bytes: usize) -> bool {
         let events = self.events + lines;
         self.events == 0
-            || (events <= self.meter.limits.events_per_request_max as usize
+            || (events <= self.events_max
                 && self.bytes + bytes + lines * self.stamp_bytes <= self.payload_bytes_max)
     }
 
     fn is_full(&self) -> bool {
-        self.events >= self.meter.limits.events_per_request_max as usize
-            || self.bytes >= self.payload_bytes_max
+        self.events >= self.events_max || self.bytes >= self.payload_bytes_max
     }
 }
 

@@ -12,7 +12,7 @@ use super::record::{Places, Record, Value};
 use super::validate::Refusal;
 use crate::dead_letter::Reason;
 use crate::mapping::unit::Conversion;
-use crate::mapping::{self, Absent, Mapping, Reference};
+use crate::mapping::{self, Absent, Reference};
 use crate::schema::FieldType;
 use crate::time_format::{Date, EventTime};
 use crate::time_pattern::TimePattern;
@@ -71,10 +71,9 @@ struct Fault {
 }
 
 impl Rules {
-    /// Compiles the rules of `mapping`, if it has some.
-    pub fn new(mapping: &Mapping, places: &Places) -> Option<Self> {
-        let rules = mapping.rules.as_ref()?.iter();
-        Some(Self(rules.filter_map(|rule| Rule::new(rule, places)).collect()))
+    /// Compiles the rules for the events of one meter.
+    pub fn new(rules: &[mapping::Rule], places: &Places) -> Self {
+        Self(rules.iter().filter_map(|rule| Rule::new(rule, places)).collect())
     }
 
     /// Writes the event that `record` is to `out`, which is overwritten.
@@ -330,7 +329,7 @@ fn trimmed(text: Cow<'_, str>) -> Cow<'_, str> {
 }
 
 /// How a configuration writes a reference.
-fn describe(reference: &Reference) -> String {
+pub(super) fn describe(reference: &Reference) -> String {
     use crate::mapping::{FilePart, SyslogPart};
     match reference {
         Reference::Field(keys) => match keys.as_slice() {

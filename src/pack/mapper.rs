@@ -6,11 +6,13 @@ use std::sync::Arc;
 use super::decode::{Decoder, elements, syslog};
 use super::map::Rules;
 use super::record::{Kind, Places, Record};
+use super::route::Router;
 use super::select::Selection;
 use super::validate::Refusal;
 use crate::chunk::Stream;
 use crate::dead_letter::Reason;
 use crate::mapping::{FilePart, Mapping, OnUnparsable, Reference, SyslogPart};
+use crate::routing::Route;
 
 /// Reads the lines of one source. Its buffers are used again for every line.
 #[derive(Debug)]
@@ -18,7 +20,10 @@ pub struct Mapper {
     places: Places,
     decoder: Decoder,
     selection: Selection,
-    rules: Option<Rules>,
+    /// Where the source has several meters.
+    router: Option<Router>,
+    /// By the index of the meter.
+    rules: Option<Vec<Rules>>,
     mapping: Arc<Mapping>,
     /// The parts of the syslog message that are wanted, with their slots.
     syslog_parts: Vec<(SyslogPart, usize)>,
@@ -50,18 +55,20 @@ pub enum Reading {
 pub enum Mapped {
     /// No usage event.
     Ignored,
-    /// An event as it stands in the line, from here to there.
-    AsItStands(usize, usize),
-    /// The event in [`Mapper::event`].
-    Made,
-    /// Something that is no event.
-    Refused(Refusal),
+    /// An event of the meter with this index, as it stands in the line, from here to there.
+    AsItStands(usize, (usize, usize)),
+    /// The event in [`Mapper::event`], of the meter with this index.
+    Made(usize),
+    /// Something that is no event, of the meter with this index or of none.
+    Refused(Option<usize>, Refusal),
 }
 
 impl Mapper {
-    /// Compiles `mapping`.
-    pub fn new(mapping: &Arc<Mapping>) -> Self {
-        let places = Places::of(mapping);
+    /// Compiles `mapping`, for a source with this `route`; without one it has one meter.
+    pub fn new(mapping: &Arc<Mapping>, route: Option<&Arc<Route>>) -> Self {
+        let from = route.map(|route| &route.from);
+        let places = from.into_iter().fold(Places::of(mapping), Places::with);
+        let rules = mapping.rules.as_ref();
         let syslog_parts = places.all().filter_map(|(slot, place)| match place {
             Reference::Syslog(part) => Some((part.clone(), slot)),
             _ => None,
@@ -69,7 +76,8 @@ impl Mapper {
         Self {
             decoder: Decoder::new(mapping, &places),
             selection: Selection::new(mapping, &places),
-            rules: Rules::new(mapping, &places),
+            router: route.and_then(|route| Router::new(route, &places)),
+            rules: rules.map(|of| of.iter().map(|rules| Rules::new(rules, &places)).collect()),
             mapping: Arc::clone(mapping),
             syslog_parts: syslog_parts.collect(),
             file_parts: Vec::new(),
@@ -82,9 +90,14 @@ impl Mapper {
         }
     }
 
-    /// Whether it was compiled of `mapping`, and not of one that a reload has replaced.
-    pub fn is_of(&self, mapping: &Arc<Mapping>) -> bool {
-        Arc::ptr_eq(&self.mapping, mapping)
+    /// Whether it was compiled of these, and not of some that a reload has replaced.
+    pub fn is_of(&self, mapping: &Arc<Mapping>, route: Option<&Arc<Route>>) -> bool {
+        let has_route = match (&self.router, route) {
+            (Some(router), Some(route)) => router.is_of(route),
+            (None, None) => true,
+            _ => false,
+        };
+        Arc::ptr_eq(&self.mapping, mapping) && has_route
     }
 
     /// Goes on with lines of `stream`.
@@ -176,16 +189,23 @@ impl Mapper {
     /// Makes an event of record `index` of `line`, which was read last.
     pub fn map(&mut self, line: &[u8], index: usize) -> Mapped {
         let Some(&(start, end)) = self.records.get(index) else { return Mapped::Ignored };
-        match self.try_map(line, (start, end)) {
+        let mut meter = self.router.is_none().then_some(0);
+        match self.try_map(line, (start, end), &mut meter) {
             Ok(mapped) => mapped,
             Err(refusal) if self.ignores(&refusal) => Mapped::Ignored,
-            Err(refusal) => Mapped::Refused(refusal),
+            Err(refusal) => Mapped::Refused(meter, refusal),
         }
     }
 
-    fn try_map(&mut self, line: &[u8], (start, end): (usize, usize)) -> Result<Mapped, Refusal> {
-        if self.rules.is_none() && self.selection.takes_any() {
-            return Ok(Mapped::AsItStands(start, end));
+    /// Also tells the `meter` as soon as it is known.
+    fn try_map(
+        &mut self,
+        line: &[u8],
+        (start, end): (usize, usize),
+        meter: &mut Option<usize>,
+    ) -> Result<Mapped, Refusal> {
+        if self.rules.is_none() && self.selection.takes_any() && self.router.is_none() {
+            return Ok(Mapped::AsItStands(0, (start, end)));
         }
         let line = text_of(line)?;
         self.put_around(line)?;
@@ -193,12 +213,18 @@ impl Mapper {
         if !self.selection.takes(&self.record) {
             return Ok(Mapped::Ignored);
         }
-        match &self.rules {
+        let index = match &self.router {
+            Some(router) => router.meter(&self.record)?,
+            None => 0,
+        };
+        *meter = Some(index);
+        // There are rules for every meter or for none.
+        match self.rules.as_ref().and_then(|rules| rules.get(index)) {
             Some(rules) => {
                 rules.write(&self.record, &mut self.event)?;
-                Ok(Mapped::Made)
+                Ok(Mapped::Made(index))
             }
-            None => Ok(Mapped::AsItStands(start, end)),
+            None => Ok(Mapped::AsItStands(index, (start, end))),
         }
     }
 

@@ -1,51 +1,50 @@
 //! A pure function from a group of lines to what its commit writes.
 //!
-//! Every line of the group becomes an event in a body or a dead letter; blank lines, and those that
-//! the mapping of their source passes over, are counted as ignored. The same group at the same
-//! instant gives the same bytes.
+//! Every line of the group becomes an event in a body of its meter or a dead letter; blank lines,
+//! and those that the mapping of their source passes over, are counted as ignored. The same group
+//! at the same instant gives the same bytes.
 
+mod desk;
+mod line;
 mod mapped;
-
 mod request;
+mod writer;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use self::desk::{Desk, Supplies};
+use self::line::Line;
 use self::mapped::MappedLines;
-use super::event_id::{Stamp, event_id};
+use self::writer::{Stopped, Writer};
 use super::mapper::Mapper;
-use super::validate::{Checked, Refusal, Validator};
-use crate::body::{ArrayWriter, Body, Error};
-use crate::chunk::{Content, LineFault, Stream};
+use crate::body::Error;
+use crate::chunk::Content;
 use crate::clock::Timestamp;
-use crate::dead_letter::{DeadLetter, Reason};
+use crate::dead_letter::DeadLetter;
 use crate::group::{Group, PackedBatch, PackedGroup, Slice, SourceTally};
-use crate::meter::Meter;
+use crate::mapping::Mapping;
 use crate::notice::{Notice, Request};
-use crate::position::{Cursor, FileMark, Numbering, Origin};
+use crate::position::{Cursor, FileMark, Numbering};
+use crate::routing::Destination;
 
 /// Packs groups, one at a time. Its buffers are used again: a good event costs no allocation.
 #[derive(Debug)]
 pub struct Packer {
-    array: ArrayWriter,
-    ends: Ends,
-    /// By meter, with the meter as it was when its validator was made.
-    validators: HashMap<Arc<str>, (Arc<Meter>, Validator)>,
-    /// By source; of those that have a mapping.
-    mappers: HashMap<Arc<str>, Mapper>,
+    supplies: Supplies,
+    mappers: Mappers,
 }
 
-/// The ids at both ends of the array that is being written.
+/// What reads lines that are no events as they stand, or that name their meters.
 #[derive(Debug, Default)]
-struct Ends {
-    first: Option<String>,
-    /// The stream and position of the last event.
-    last: Option<(Origin, u64)>,
-    /// The id that the last event brought itself; empty when it was stamped.
-    last_own: Vec<u8>,
+struct Mappers {
+    /// By source.
+    known: HashMap<Arc<str>, Mapper>,
+    /// Of sources that have no mapping.
+    plain: Arc<Mapping>,
 }
 
-/// What has become of the lines so far.
+/// What has become of the lines so far, but for events that are in no sealed body yet.
 #[derive(Debug, Default)]
 struct Outcome {
     batches: Vec<PackedBatch>,
@@ -53,68 +52,37 @@ struct Outcome {
     tallies: Vec<SourceTally>,
 }
 
-/// Why an attempt ended.
-enum Stopped {
-    /// A body came out larger than the wire allows.
-    TooLarge,
-    /// Compression failed.
-    Failed(Error),
-}
-
-impl From<Error> for Stopped {
-    fn from(error: Error) -> Self {
-        Self::Failed(error)
-    }
-}
-
-/// A line, where it stands, and what it becomes part of.
-struct Line<'g> {
-    bytes: &'g [u8],
-    stream: &'g Stream,
-    position: u64,
-    meter: &'g Meter,
-    stamp: Option<&'g Stamp>,
+/// How many lines became what.
+#[derive(Debug, Clone, Copy, Default)]
+struct Counts {
+    read: u64,
+    dead_lettered: u64,
+    ignored: u64,
 }
 
 impl Packer {
     /// A packer that compresses at gzip `level`.
     pub fn new(level: u32) -> Self {
-        Self {
-            array: ArrayWriter::new(level),
-            ends: Ends::default(),
-            validators: HashMap::new(),
-            mappers: HashMap::new(),
-        }
+        Self { supplies: Supplies::new(level), mappers: Mappers::default() }
     }
 
     /// Packs `group`; the ages of its events are measured at `now`.
     pub fn pack(&mut self, group: &Group, now: Timestamp) -> Result<PackedGroup, Error> {
-        let meter = &group.meter;
-        let edition = meter.schema.or_open();
-        // The schema may have changed since the group before, and a reload the meter.
-        let known = self.validators.remove(&meter.name);
-        let known = known.filter(|(known, validator)| {
-            Arc::ptr_eq(known, meter) && Arc::ptr_eq(validator.edition(), &edition)
-        });
-        let known = known.map(|(_, validator)| validator);
-        let mut validator = known.unwrap_or_else(|| Validator::of(meter, edition));
-        validator.set_now(now);
-        let mut events_max = meter.limits.events_per_request_max.max(1);
+        let meters = group.destination.meters().iter();
+        let least = meters.map(|meter| meter.limits.events_per_request_max).min();
+        let mut events_max = least.unwrap_or(1).max(1);
         let outcome = loop {
             // How well events compress is known afterwards: what is too large for the wire is
             // packed again in smaller parts.
-            match self.attempt(group, &mut validator, events_max) {
+            match self.attempt(group, events_max, now) {
                 Ok(outcome) => break outcome,
                 Err(Stopped::TooLarge) => events_max = (events_max / 2).max(1),
                 Err(Stopped::Failed(error)) => return Err(error),
             }
         };
-        let schema = validator.edition().hash;
-        self.validators.insert(Arc::clone(&meter.name), (Arc::clone(meter), validator));
         Ok(PackedGroup {
             number: group.number,
-            meter: Arc::clone(meter),
-            schema,
+            destination: group.destination.clone(),
             batches: outcome.batches,
             dead_letters: outcome.dead_letters,
             cursors: cursors(&group.slices),
@@ -127,262 +95,97 @@ impl Packer {
     fn attempt(
         &mut self,
         group: &Group,
-        validator: &mut Validator,
         events_max: u32,
+        now: Timestamp,
     ) -> Result<Outcome, Stopped> {
         let mut outcome = Outcome::default();
-        self.array.begin();
-        self.ends = Ends::default();
-        for slice in &group.slices {
-            if !request::may_be_packed(slice, &group.meter, validator) {
-                continue;
+        let Self { supplies, mappers } = self;
+        let mut desk = Desk::new(supplies, &group.destination, events_max, now);
+        let filled = group.slices.iter().try_for_each(|slice| {
+            if request::may_be_packed(slice, &mut desk) {
+                pack_slice(slice, &mut desk, mappers, &mut outcome)?;
             }
-            let stream = &slice.chunk.stream;
-            let stamp = group.meter.event_id_field.as_ref();
-            let stamp = stamp.map(|name| Stamp::new(name, stream.origin));
-            let mut tally = SourceTally::of(&stream.source.name, u64::from(slice.lines));
-            match &slice.chunk.content {
-                Content::Lines(lines) => {
-                    let bytes = lines.get(slice.range.clone()).unwrap_or_default();
-                    let lines = Line {
-                        bytes,
-                        stream,
-                        position: slice.first,
-                        meter: &group.meter,
-                        stamp: stamp.as_ref(),
-                    };
-                    if let Some(mapping) = &stream.source.mapping {
-                        let name = &stream.source.name;
-                        let known = self.mappers.remove(name);
-                        let known = known.filter(|known| known.is_of(mapping));
-                        let mut mapper = known.unwrap_or_else(|| Mapper::new(mapping));
-                        mapper.begin(stream);
-                        let mut mapped = MappedLines {
-                            packer: self,
-                            mapper: &mut mapper,
-                            validator,
-                            events_max,
-                            tally: &mut tally,
-                            outcome: &mut outcome,
-                        };
-                        mapped.pack(&lines)?;
-                        self.mappers.insert(Arc::clone(name), mapper);
-                    } else {
-                        self.lines(&lines, validator, events_max, &mut tally, &mut outcome)?;
-                    }
-                }
-                Content::Fault(fault) => {
-                    tally.dead_lettered += 1;
-                    outcome.dead_letters.push(faulty_line(slice, fault));
-                }
-            }
-            outcome.count(tally);
-        }
-        if self.array.events() > 0 {
-            self.seal(&group.meter, &mut outcome)?;
-        }
-        Ok(outcome)
-    }
-
-    /// Packs `lines.bytes` line by line.
-    fn lines(
-        &mut self,
-        lines: &Line<'_>,
-        validator: &mut Validator,
-        events_max: u32,
-        tally: &mut SourceTally,
-        outcome: &mut Outcome,
-    ) -> Result<(), Stopped> {
-        let Line { bytes: mut rest, mut position, .. } = *lines;
-        while !rest.is_empty() {
-            let length = memchr::memchr(b'\n', rest).map_or(rest.len(), |end| end + 1);
-            let (bytes, behind) = rest.split_at(length);
-            let line = Line { bytes, position, ..*lines };
-            match validator.check(bytes) {
-                Ok(checked) => {
-                    if !self.event(&line, checked, validator, outcome)? {
-                        tally.dead_lettered += 1;
-                        outcome.dead_letters.push(line.too_large());
-                    } else if self.array.events() >= events_max {
-                        self.seal(line.meter, outcome)?;
-                    }
-                }
-                Err(_) if bytes.trim_ascii().is_empty() => tally.ignored += 1,
-                Err(refusal) => {
-                    tally.dead_lettered += 1;
-                    outcome.dead_letters.push(line.refused(refusal));
-                }
-            }
-            position += match lines.stream.numbering {
-                Numbering::ByteOffset => length as u64,
-                Numbering::LineNumber => 1,
-            };
-            rest = behind;
-        }
-        Ok(())
-    }
-
-    /// Writes one good event. False: it alone is larger than a request may be, and is left out.
-    #[inline]
-    fn event(
-        &mut self,
-        line: &Line<'_>,
-        checked: Checked,
-        validator: &Validator,
-        outcome: &mut Outcome,
-    ) -> Result<bool, Stopped> {
-        let payload_bytes_max = line.meter.limits.payload_bytes_max as u64;
-        line.write(self.array.begin_event(), checked, validator);
-        if self.array.payload_bytes() > payload_bytes_max {
-            self.array.cancel_event();
-            if self.array.events() > 0 {
-                self.seal(line.meter, outcome)?;
-            }
-            line.write(self.array.begin_event(), checked, validator);
-            if self.array.payload_bytes() > payload_bytes_max {
-                self.array.cancel_event();
-                return Ok(false);
-            }
-        }
-        self.array.end_event()?;
-        if line.stamp.is_some() {
-            self.ends.note(line, checked);
-        }
-        Ok(true)
-    }
-
-    /// Ends the array that is being written and begins the next.
-    fn seal(&mut self, meter: &Meter, outcome: &mut Outcome) -> Result<(), Stopped> {
-        let Body { bytes, sha256, events, payload_bytes } = self.array.finish()?;
-        self.array.begin();
-        // A single event cannot be cut; the endpoint's answer decides about it.
-        if bytes.len() > meter.limits.compressed_bytes_max && events > 1 {
-            return Err(Stopped::TooLarge);
-        }
-        let ends = std::mem::take(&mut self.ends);
-        outcome.batches.push(PackedBatch {
-            body: bytes,
-            sha256,
-            events,
-            payload_bytes,
-            last_event_id: ends.last(),
-            first_event_id: ends.first,
+            Ok(())
         });
-        Ok(())
+        // Also after an attempt that failed: what lies there is needed again.
+        let sealed = desk.clear(&mut outcome.batches);
+        filled.and(sealed).map(|()| outcome)
     }
 }
 
-impl Line<'_> {
-    /// Appends the event as it goes out.
-    #[inline]
-    fn write(&self, out: &mut Vec<u8>, checked: Checked, validator: &Validator) {
-        let edits = validator.edits();
-        if checked.drops_members {
-            out.push(b'{');
-            for (index, &(start, end)) in validator.kept().iter().enumerate() {
-                if index > 0 {
-                    out.push(b',');
+fn pack_slice(
+    slice: &Slice,
+    desk: &mut Desk<'_>,
+    mappers: &mut Mappers,
+    outcome: &mut Outcome,
+) -> Result<(), Stopped> {
+    let stream = &*slice.chunk.stream;
+    let source = &stream.source;
+    let lines = Line { bytes: &[], stream, position: slice.first };
+    match (&slice.chunk.content, &source.mapping, &source.destination) {
+        (Content::Fault(fault), ..) => {
+            let meter = desk.before_routing();
+            let letter = lines.faulty(desk.name(meter), fault);
+            let counts = desk.counts(meter);
+            counts.read += u64::from(slice.lines);
+            outcome.refuse(letter, counts);
+        }
+        (Content::Lines(bytes), None, Destination::Meter(_)) => {
+            let bytes = bytes.get(slice.range.clone()).unwrap_or_default();
+            let writer = desk.writer(0);
+            writer.counts.read += u64::from(slice.lines);
+            pack_lines(&Line { bytes, ..lines }, writer, outcome)?;
+        }
+        (Content::Lines(bytes), mapping, destination) => {
+            let bytes = bytes.get(slice.range.clone()).unwrap_or_default();
+            // Where none says how lines are read, they are events in JSON.
+            let mapping = mapping.as_ref().unwrap_or(&mappers.plain);
+            let route = destination.routing().map(|routing| &routing.route);
+            let known = mappers.known.remove(&source.name);
+            let known = known.filter(|known| known.is_of(mapping, route));
+            let mut mapper = known.unwrap_or_else(|| Mapper::new(mapping, route));
+            mapper.begin(stream);
+            let mut mapped = MappedLines { desk, mapper: &mut mapper, outcome };
+            mapped.pack(&Line { bytes, ..lines })?;
+            mappers.known.insert(Arc::clone(&source.name), mapper);
+        }
+    }
+    desk.settle(&source.name, &mut outcome.tallies);
+    Ok(())
+}
+
+/// Packs events in JSON, line by line.
+fn pack_lines(lines: &Line<'_>, writer: &mut Writer, outcome: &mut Outcome) -> Result<(), Stopped> {
+    let Line { bytes: mut rest, mut position, .. } = *lines;
+    while !rest.is_empty() {
+        let length = memchr::memchr(b'\n', rest).map_or(rest.len(), |end| end + 1);
+        let (bytes, behind) = rest.split_at(length);
+        let line = Line { bytes, position, ..*lines };
+        match writer.validator.check(bytes) {
+            Ok(checked) => {
+                if !writer.add(&line, checked)? {
+                    outcome.refuse(line.too_large(&writer.meter), &mut writer.counts);
                 }
-                edits.copy(self.bytes, (start, end), out);
             }
-        } else {
-            edits.copy(self.bytes, (checked.start, checked.close), out);
+            Err(_) if bytes.trim_ascii().is_empty() => writer.counts.ignored += 1,
+            Err(refusal) => {
+                let letter = line.refused(Arc::clone(&writer.meter.name), refusal);
+                outcome.refuse(letter, &mut writer.counts);
+            }
         }
-        match (self.stamp, checked.id) {
-            (Some(stamp), None) => stamp.write(out, checked.has_members, self.position),
-            _ => out.push(b'}'),
-        }
+        position += match lines.stream.numbering {
+            Numbering::ByteOffset => length as u64,
+            Numbering::LineNumber => 1,
+        };
+        rest = behind;
     }
-
-    fn dead_letter(&self, reason: Reason, field: Option<String>, detail: String) -> DeadLetter {
-        let event = self.bytes.strip_suffix(b"\n").unwrap_or(self.bytes);
-        DeadLetter {
-            meter: Arc::clone(&self.meter.name),
-            source: Arc::clone(&self.stream.source.name),
-            position: self.stream.describe(self.position),
-            reason,
-            field,
-            detail,
-            code: None,
-            event_id: Some(event_id(self.stream.origin, self.position)),
-            event: event.strip_suffix(b"\r").unwrap_or(event).to_vec(),
-        }
-    }
-
-    fn refused(&self, refusal: Refusal) -> DeadLetter {
-        self.dead_letter(refusal.reason, refusal.field, refusal.detail)
-    }
-
-    fn too_large(&self) -> DeadLetter {
-        let detail = format!(
-            "the event has {} bytes, a request of this meter holds at most {}",
-            self.bytes.len(),
-            self.meter.limits.payload_bytes_max
-        );
-        self.dead_letter(Reason::EventTooLarge, None, detail)
-    }
-}
-
-impl Ends {
-    #[inline]
-    fn note(&mut self, line: &Line<'_>, checked: Checked) {
-        self.last = Some((line.stream.origin, line.position));
-        self.last_own.clear();
-        if let Some((start, end)) = checked.id {
-            self.last_own.extend_from_slice(line.bytes.get(start..end).unwrap_or_default());
-        }
-        if self.first.is_none() {
-            self.first = self.last();
-        }
-    }
-
-    fn last(&self) -> Option<String> {
-        let (origin, position) = self.last?;
-        if self.last_own.is_empty() {
-            return Some(event_id(origin, position));
-        }
-        let own = String::from_utf8_lossy(&self.last_own);
-        // Strings without their quotes, numbers as they are.
-        Some(serde_json::from_str(&own).unwrap_or_else(|_| own.into_owned()))
-    }
+    Ok(())
 }
 
 impl Outcome {
-    fn count(&mut self, tally: SourceTally) {
-        match self.tallies.iter_mut().find(|known| known.source == tally.source) {
-            Some(known) => {
-                known.read += tally.read;
-                known.dead_lettered += tally.dead_lettered;
-                known.ignored += tally.ignored;
-            }
-            None => self.tallies.push(tally),
-        }
-    }
-}
-
-impl SourceTally {
-    fn of(source: &Arc<str>, read: u64) -> Self {
-        Self { source: Arc::clone(source), read, dead_lettered: 0, ignored: 0 }
-    }
-}
-
-fn faulty_line(slice: &Slice, fault: &LineFault) -> DeadLetter {
-    let stream = &slice.chunk.stream;
-    let found = match fault.reason {
-        Reason::PartialLine => "the input ended within the line",
-        Reason::Unparsable => "the message has a line end in it",
-        _ => "the line is longer than line_bytes_max",
-    };
-    DeadLetter {
-        meter: Arc::clone(&stream.source.meter.name),
-        source: Arc::clone(&stream.source.name),
-        position: stream.describe(slice.first),
-        reason: fault.reason,
-        field: None,
-        detail: format!("{found}; it has {} bytes", fault.length),
-        code: None,
-        event_id: Some(event_id(stream.origin, slice.first)),
-        event: fault.excerpt.clone(),
+    fn refuse(&mut self, letter: DeadLetter, counts: &mut Counts) {
+        counts.dead_lettered += 1;
+        self.dead_letters.push(letter);
     }
 }
 

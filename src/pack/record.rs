@@ -10,13 +10,16 @@ pub struct Places(Vec<Reference>);
 impl Places {
     /// Those of `mapping`, each once.
     pub fn of(mapping: &Mapping) -> Self {
-        let mut places: Vec<Reference> = Vec::new();
-        for reference in mapping.references() {
-            if !places.contains(reference) {
-                places.push(reference.clone());
-            }
+        mapping.references().fold(Self::default(), Self::with)
+    }
+
+    /// These and `reference`.
+    #[must_use]
+    pub fn with(mut self, reference: &Reference) -> Self {
+        if !self.0.contains(reference) {
+            self.0.push(reference.clone());
         }
-        Self(places)
+        self
     }
 
     /// The slot of a place of the mapping.

@@ -52,7 +52,7 @@ impl Ready {
 
     /// Returns when what it holds can be validated, and its source is not held.
     async fn admitted(&self, context: &Context) {
-        self.chunk.stream.source.meter.schema.come().await;
+        self.chunk.stream.source.destination.schemas_come().await;
         context.tag.breaker.admit(self.lines).await;
     }
 }

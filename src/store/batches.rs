@@ -15,19 +15,15 @@ pub(super) fn insert(
     track_prefix: &str,
     now: Timestamp,
 ) -> rusqlite::Result<()> {
-    let source = match group.tallies.as_slice() {
-        [tally] => &*tally.source,
-        _ => "",
-    };
-    let origin = Origin {
-        meter: &group.meter.name,
-        schema: group.schema,
-        source,
-        unknown: 0,
-        decided: 0,
-        created_at: now.as_millis(),
-    };
-    group.batches.iter().try_for_each(|batch| insert_one(transaction, batch, &origin, track_prefix))
+    let mut sources = group.tallies.iter().map(|tally| &*tally.source);
+    let first = sources.next().unwrap_or_default();
+    let source = if sources.all(|source| source == first) { first } else { "" };
+    let created_at = now.as_millis();
+    group.batches.iter().try_for_each(|batch| {
+        let (meter, schema) = (&batch.meter, batch.schema);
+        let origin = Origin { meter, schema, source, unknown: 0, decided: 0, created_at };
+        insert_one(transaction, batch, &origin, track_prefix)
+    })
 }
 
 /// Stores the bodies of `group`, whose events are dead letters of `source`: they were sent
@@ -40,15 +36,12 @@ pub(super) fn insert_again(
     track_prefix: &str,
     now: Timestamp,
 ) -> rusqlite::Result<()> {
-    let origin = Origin {
-        meter: &group.meter.name,
-        schema: group.schema,
-        source,
-        unknown,
-        decided: unknown,
-        created_at: now.as_millis(),
-    };
-    group.batches.iter().try_for_each(|batch| insert_one(transaction, batch, &origin, track_prefix))
+    let created_at = now.as_millis();
+    group.batches.iter().try_for_each(|batch| {
+        let (meter, schema) = (&batch.meter, batch.schema);
+        let origin = Origin { meter, schema, source, unknown, decided: unknown, created_at };
+        insert_one(transaction, batch, &origin, track_prefix)
+    })
 }
 
 /// What a batch has beside its body.

@@ -101,7 +101,7 @@ pub(super) fn add_group(
     for tally in &group.tallies {
         add.execute(params![
             now.hour(),
-            &*group.meter.name,
+            &*tally.meter,
             &*tally.source,
             tally.read.cast_signed(),
             tally.dead_lettered.cast_signed(),
@@ -181,9 +181,11 @@ pub(super) fn status(
         connection.prepare("SELECT meter, count(*) FROM dead_letters GROUP BY meter")?;
     let mut rows = letters.query([])?;
     while let Some(row) = rows.next()? {
-        let meter = meters.entry(row.get(0)?).or_default();
-        meter.dead_lettered = row.get(1)?;
-        dead_lettered += meter.dead_lettered;
+        let (meter, letters): (String, i64) = (row.get(0)?, row.get(1)?);
+        dead_lettered += letters;
+        if !meter.is_empty() {
+            meters.entry(meter).or_default().dead_lettered = letters;
+        }
     }
     let mut lanes = connection.prepare("SELECT meter, state, reason FROM lanes")?;
     let mut rows = lanes.query([])?;
@@ -230,7 +232,10 @@ fn counted(
         let (read, delivered): (i64, i64) = (row.get(2)?, row.get(3)?);
         let (letters, ignored, discarded): (i64, i64, i64) =
             (row.get(4)?, row.get(5)?, row.get(6)?);
-        meters.entry(meter).or_default().delivered += delivered;
+        // Lines of routed sources that are for no meter are counted without one.
+        if !meter.is_empty() {
+            meters.entry(meter).or_default().delivered += delivered;
+        }
         if !source.is_empty() {
             let source = sources.entry(source).or_default();
             source.read += read;

@@ -64,6 +64,8 @@ fn group(meter: &Arc<Meter>, events: u32, dead: u64, offset: u64) -> PackedGroup
         event: b"{\xff}".to_vec(),
     };
     let batch = PackedBatch {
+        meter: Arc::clone(&meter.name),
+        schema: None,
         body: Bytes::from(vec![events.to_le_bytes()[0]; 100]),
         sha256: [7; 32],
         events,
@@ -72,11 +74,11 @@ fn group(meter: &Arc<Meter>, events: u32, dead: u64, offset: u64) -> PackedGroup
         last_event_id: Some("a-2".into()),
     };
     let read = u64::from(events) + dead + 1;
-    let tally = SourceTally { source: "app".into(), read, dead_lettered: dead, ignored: 1 };
+    let (source, name) = ("app".into(), Arc::clone(&meter.name));
+    let tally = SourceTally { source, meter: name, read, dead_lettered: dead, ignored: 1 };
     PackedGroup {
         number: 0,
-        meter: Arc::clone(meter),
-        schema: None,
+        destination: Arc::clone(meter).into(),
         batches: if events == 0 { Vec::new() } else { vec![batch] },
         dead_letters: (0..dead).map(|_| letter.clone()).collect(),
         cursors: vec![("app".into(), cursor(offset))],

@@ -39,6 +39,7 @@ mod reloads;
 mod replay;
 mod retry_after;
 mod rotation;
+mod routing;
 mod secured;
 mod send;
 mod service;

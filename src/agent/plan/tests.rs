@@ -127,7 +127,9 @@ fn a_meter_that_stays_is_the_same_one_and_one_that_changes_goes_on_counting() ->
         assert_eq!(now.counters.events_stored.value(), 7);
     }
     for source in &after.sources {
-        assert!(after.meters.iter().any(|meter| Arc::ptr_eq(meter, &source.meter)));
+        for of_source in source.destination.meters() {
+            assert!(after.meters.iter().any(|meter| Arc::ptr_eq(meter, of_source)));
+        }
     }
     Ok(())
 }

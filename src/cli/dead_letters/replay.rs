@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -11,6 +12,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::wanted::Wanted;
+use crate::agent::Source;
+use crate::chunk::SourceTag;
 use crate::cli::failure::Failure;
 use crate::cli::output::{one_line, print, print_json, table};
 use crate::cli::store::StoreArguments;
@@ -72,15 +75,17 @@ pub(super) fn run(arguments: &Replay) -> Result<(), Failure> {
     let settings = Settings {
         agent: loaded.name,
         meters: loaded.meters,
-        mappings: loaded
-            .sources
-            .into_iter()
-            .filter_map(|source| Some((source.name, source.mapping?)))
-            .collect(),
+        sources: loaded.sources.into_iter().map(known).collect(),
         compression_level: loaded.pack.compression_level,
     };
     let report = replay::run(&mut editor, &settings, &wanted)?;
     tell(arguments, &report)
+}
+
+/// A source as the agent sees it.
+fn known(source: Source) -> (Arc<str>, SourceTag) {
+    let tag = SourceTag::new(Arc::clone(&source.name), source.destination);
+    (source.name, SourceTag { mapping: source.mapping, ..tag })
 }
 
 fn tell(arguments: &Replay, report: &Report) -> Result<(), Failure> {

@@ -108,11 +108,14 @@ impl State {
             state.bytes += bytes.value();
             state.read += counters.lines_read.value();
         }
-        // All sources have one meter.
+        // All sources have one destination.
         if let Some(source) = sources.first() {
-            let counters = &source.meter.counters;
-            state.delivered = counters.events_delivered.value();
-            state.refused = counters.events_dead_lettered();
+            let destination = &source.destination;
+            state.refused = destination.unrouted();
+            for meter in destination.meters() {
+                state.delivered += meter.counters.events_delivered.value();
+                state.refused += meter.counters.events_dead_lettered();
+            }
         }
         state
     }

@@ -18,7 +18,8 @@ pub(in super::super) struct Source {
     pub(in super::super) name: String,
     /// The whole key of the section.
     pub(in super::super) key: String,
-    pub(in super::super) meter: Option<String>,
+    /// None: wrong or missing, and noted; or of a kind that has none.
+    pub(in super::super) meter: Option<Target>,
     /// The default depends on the meter.
     pub(in super::super) line_bytes_max: Option<usize>,
     /// None: the source is never held.
@@ -26,6 +27,24 @@ pub(in super::super) struct Source {
     /// None: wrong or missing, and noted.
     pub(in super::super) kind: Option<Kind>,
     pub(in super::super) mapping: Mapping,
+}
+
+/// `meter`: the name of one, or how it is found.
+#[derive(Debug)]
+pub(in super::super) enum Target {
+    Named(String),
+    Routed(Route),
+}
+
+/// `meter = { from = ..., map = { ... }, default = ... }`.
+#[derive(Debug)]
+pub(in super::super) struct Route {
+    /// The whole key.
+    pub(in super::super) key: String,
+    pub(in super::super) from: Option<String>,
+    /// Values and the names of their meters; none: each value is the name.
+    pub(in super::super) map: Option<Vec<(String, String)>>,
+    pub(in super::super) default: Option<String>,
 }
 
 /// The settings by `type`, complete but for `line_bytes_max`.
@@ -86,7 +105,7 @@ impl Source {
         let source = Self {
             name,
             key: reader.path().to_owned(),
-            meter: if has_meter { reader.text("meter") } else { None },
+            meter: if has_meter { Target::read(&reader) } else { None },
             line_bytes_max: line_bytes_max.and_then(|bytes| usize::try_from(bytes).ok()),
             breaker,
             kind,
@@ -97,6 +116,26 @@ impl Source {
             reader.finish();
         }
         source
+    }
+}
+
+impl Target {
+    fn read(reader: &Reader<'_>) -> Option<Self> {
+        if !reader.is_section("meter") {
+            return reader.text("meter").map(Self::Named);
+        }
+        let section = reader.section("meter");
+        if !section.is_set("from") {
+            section.missing("from", "the value that names the meter, such as \"/meter\"");
+        }
+        let route = Route {
+            key: section.path().to_owned(),
+            from: section.text("from"),
+            map: section.table("map"),
+            default: section.text("default"),
+        };
+        section.finish();
+        Some(Self::Routed(route))
     }
 }
 

@@ -9,19 +9,21 @@ use regex::Regex;
 use super::super::problem::{Notes, nearest};
 use super::super::raw::{self, FormatName};
 use super::Surroundings;
+use super::target::{Routed, Target};
 use crate::mapping::{
     Condition, Csv, FilePart, Format, Mapping, Piece, Reference, SYSLOG_PARTS, SyslogPart,
 };
-use crate::meter::Meter;
+use crate::routing::Destination;
 
-/// Resolves the mapping of one source; none: its lines are events as they stand.
+/// Resolves the mapping of one source, and where its events go. Without a mapping its lines are
+/// events as they stand.
 pub(super) fn resolve(
     typed: raw::Mapping,
-    meter: &Meter,
+    target: Target,
     is_file: bool,
     around: &Surroundings<'_>,
     notes: &Notes,
-) -> Option<Arc<Mapping>> {
+) -> Option<(Option<Arc<Mapping>>, Destination)> {
     let is_plain = matches!(typed.format, None | Some(FormatName::Json))
         && typed.on_unparsable.unwrap_or_default() == <_>::default()
         && typed.select.is_empty()
@@ -31,9 +33,6 @@ pub(super) fn resolve(
         other => (false, other.unwrap_or(FormatName::Json)),
     };
     check_keys(&typed, is_syslog, name, notes);
-    if is_plain {
-        return None;
-    }
     let scope = Scope {
         is_syslog,
         is_file,
@@ -44,19 +43,24 @@ pub(super) fn resolve(
         around,
         notes,
     };
+    if is_plain {
+        return Some((None, target.into_destination(|routed| scope.route(routed))?));
+    }
     let select = typed.select.into_iter().filter_map(|typed| scope.condition(typed)).collect();
     let has_rules = typed.fields.is_some() || !scope.is_nested;
-    if has_rules && meter.schema.refresh().is_some() {
+    let exported = target.meters().iter().find(|meter| meter.schema.refresh().is_some());
+    if let Some(meter) = exported.filter(|_| has_rules) {
         let found = format!("fields made by rules, and meter {:?} with schema.from", &*meter.name);
         let expected = "a meter with schema.file or schema.fields: rules need to know its fields";
         notes.problem(format!("{}.fields", typed.key), found, expected);
         return None;
     }
     let rules = match typed.fields {
-        Some(fields) => Some(rule::listed(&typed.key, fields, meter, &scope)),
+        Some(fields) => Some(rule::listed(&typed.key, &fields, target.meters(), &scope)),
         None if scope.is_nested => None,
-        None => Some(rule::implied(&typed.key, meter, &scope)),
+        None => Some(rule::implied(&typed.key, target.meters(), &scope)),
     };
+    let destination = target.into_destination(|routed| scope.route(routed));
     let format = match name {
         FormatName::Json | FormatName::Syslog => Format::Json,
         FormatName::JsonArray => Format::JsonArray,
@@ -69,14 +73,15 @@ pub(super) fn resolve(
         FormatName::Regex => Format::Regex(typed.pattern?),
         FormatName::Text => Format::Text,
     };
-    Some(Arc::new(Mapping {
+    let mapping = Mapping {
         format,
         is_syslog,
         on_unparsable: typed.on_unparsable.unwrap_or_default(),
         select,
         rules,
         file_pattern: typed.file_pattern,
-    }))
+    };
+    Some((Some(Arc::new(mapping)), destination?))
 }
 
 /// Keys that the format needs, and those that mean nothing with it.
@@ -139,20 +144,27 @@ type Resolved<T> = Result<T, (String, String)>;
 
 impl Scope<'_> {
     fn condition(&self, typed: raw::Condition) -> Option<Condition> {
-        let field = typed.field?;
-        let at = match self.piece(&field) {
-            Ok(Piece::From(at)) => at,
+        let at = self.place(&format!("{}.field", typed.key), &typed.field?)?;
+        Some(Condition { at, test: typed.test?, is_negated: typed.is_negated })
+    }
+
+    /// The place of the value that names the meter.
+    fn route(&self, routed: &Routed) -> Option<Reference> {
+        self.place(&routed.key, &routed.from)
+    }
+
+    /// The place that the reference at `key` names; text that is known already is none.
+    fn place(&self, key: &str, reference: &str) -> Option<Reference> {
+        let (found, expected) = match self.piece(reference) {
+            Ok(Piece::From(place)) => return Some(place),
             Ok(Piece::Text(_)) => {
                 let expected = "a value of the record, the file or the message";
-                self.problem(&format!("{}.field", typed.key), format!("{field:?}"), expected);
-                return None;
+                (format!("{reference:?}"), expected.to_owned())
             }
-            Err((found, expected)) => {
-                self.problem(&format!("{}.field", typed.key), found, expected);
-                return None;
-            }
+            Err(wrong) => wrong,
         };
-        Some(Condition { at, test: typed.test?, is_negated: typed.is_negated })
+        self.problem(key, found, expected);
+        None
     }
 
     fn problem(&self, key: &str, found: impl Into<String>, expected: impl Into<String>) {

@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::super::problem::{Notes, nearest, quoted};
+use super::super::problem::{Notes, quoted};
 use super::super::raw::{self, Kind};
+use super::target::{self, Target};
 use super::{Surroundings, file, mapping};
 use crate::agent::Source;
 use crate::meter::Meter;
@@ -24,23 +25,18 @@ pub(super) fn resolve(
 ) -> Vec<Source> {
     check_stdin(&typed, notes);
     check_listen(&typed, notes);
-    check_paths(&typed, notes);
+    check_paths(&typed, meters, notes);
     let mut sources = Vec::with_capacity(typed.len());
     for source in typed {
         let line_bytes_max = line_bytes_max(&source, payload_bytes_max, notes);
-        let meter = source.meter.as_deref().and_then(|name| {
-            let known = meters.iter().find(|meter| &*meter.name == name);
-            if known.is_none() {
-                unknown_meter(&format!("{}.meter", source.key), name, meters, notes);
-            }
-            known
-        });
-        let (meter, kind) = match (meter, source.kind) {
-            (Some(meter), Some(kind)) => (meter, kind),
+        let target = source.meter.as_ref();
+        let target = target.and_then(|typed| Target::resolve(&source.key, typed, meters, notes));
+        let (target, kind) = match (target, source.kind) {
+            (Some(target), Some(kind)) => (target, kind),
             (None, Some(Kind::Http(mut http, names))) => {
                 http.meters = http::Meters(served(&source.key, &names, meters, notes));
                 let Some(meter) = meters.first() else { continue };
-                (meter, Kind::Http(http, names))
+                (Target::One(Arc::clone(meter)), Kind::Http(http, names))
             }
             _ => continue,
         };
@@ -68,9 +64,10 @@ pub(super) fn resolve(
             }
         };
         let is_file = matches!(settings, Settings::File(_));
-        let mapping = mapping::resolve(source.mapping, meter, is_file, around, notes);
-        let (name, meter) = (source.name.into(), Arc::clone(meter));
-        sources.push(Source { name, meter, mapping, settings, breaker: source.breaker });
+        let resolved = mapping::resolve(source.mapping, target, is_file, around, notes);
+        let Some((mapping, destination)) = resolved else { continue };
+        let (name, breaker) = (source.name.into(), source.breaker);
+        sources.push(Source { name, destination, mapping, settings, breaker });
     }
     sources
 }
@@ -114,11 +111,7 @@ fn served(key: &str, names: &[String], meters: &[Arc<Meter>], notes: &Notes) -> 
         return meters.to_vec();
     }
     let meter = |(index, name): (usize, &String)| {
-        let known = meters.iter().find(|meter| *meter.name == **name);
-        if known.is_none() {
-            unknown_meter(&format!("{key}.meters[{index}]"), name, meters, notes);
-        }
-        known.cloned()
+        target::named(&format!("{key}.meters[{index}]"), name, meters, notes).cloned()
     };
     names.iter().enumerate().filter_map(meter).collect()
 }
@@ -135,16 +128,6 @@ fn line_bytes_max(source: &raw::Source, payload_bytes_max: usize, notes: &Notes)
         notes.problem(format!("{}.line_bytes_max", source.key), size(typed), expected);
     }
     typed
-}
-
-fn unknown_meter(key: &str, name: &str, meters: &[Arc<Meter>], notes: &Notes) {
-    let names = || meters.iter().map(|meter| &*meter.name);
-    let expected = match nearest(name, names()) {
-        Some(near) => format!("the name of a meter; did you mean {near:?}?"),
-        None if meters.is_empty() => "the name of a meter: there is no [meters.NAME]".to_owned(),
-        None => format!("one of {}", names().collect::<Vec<_>>().join(", ")),
-    };
-    notes.problem(key, quoted(name), expected);
 }
 
 fn check_stdin(sources: &[raw::Source], notes: &Notes) {
@@ -199,12 +182,17 @@ fn collide(left: SocketAddr, right: SocketAddr) -> bool {
 }
 
 /// A pattern in two sources of one meter would read and bill every event twice.
-fn check_paths(sources: &[raw::Source], notes: &Notes) {
+fn check_paths(sources: &[raw::Source], meters: &[Arc<Meter>], notes: &Notes) {
     let mut taken: HashMap<(&str, &str), &str> = HashMap::new();
     for source in sources {
-        let (Some(Kind::File(file)), Some(meter)) = (&source.kind, &source.meter) else { continue };
+        let (Some(Kind::File(file)), Some(typed)) = (&source.kind, &source.meter) else { continue };
+        let mut names = target::names(typed, meters);
+        names.sort_unstable();
+        names.dedup();
         for (index, path) in file.paths.iter().enumerate() {
-            if let Some(other) = taken.insert((meter, path), &source.key) {
+            let others = names.iter().filter_map(|meter| taken.insert((meter, path), &source.key));
+            // All of them are taken, one is told.
+            if let Some(other) = others.collect::<Vec<_>>().first() {
                 let found = format!("{}, which {other} reads for the same meter", quoted(path));
                 let expected = "each file in one source: its events would be sent twice";
                 notes.problem(format!("{}.paths[{index}]", source.key), found, expected);

@@ -1,7 +1,7 @@
 //! Formats, selection and fields of sources: what is made of them, and what is told when it is wrong.
 
 use super::*;
-use crate::mapping::{Absent, Format as RecordFormat, Input, Mapping, Piece, Reference};
+use crate::mapping::{Absent, Format as RecordFormat, Input, Mapping, Piece, Reference, Rule};
 use std::sync::Arc;
 
 const METER: &str = r#"
@@ -32,6 +32,11 @@ fn mapping(source: &str) -> Result<Option<Arc<Mapping>>, Box<dyn std::error::Err
     Ok(loaded.settings.sources.into_iter().next().ok_or("no source")?.mapping)
 }
 
+/// The rules for the only meter.
+fn rules_of(found: Option<Arc<Mapping>>) -> Option<Vec<Rule>> {
+    found?.rules.clone()?.into_iter().next()
+}
+
 fn problems(source: &str) -> String {
     problems_of(load_with(&format!("{METER}{source}"), &[("REGION", "eu")]))
 }
@@ -57,7 +62,7 @@ Id = { template = "{{{/a~1b/0}}}-{env:REGION}-{file:tenant}", optional = true }
 Customer = { from = "/a", default = "x" }
 "#,
     )?;
-    let rules = found.and_then(|mapping| mapping.rules.clone()).ok_or("no rules")?;
+    let rules = rules_of(found).ok_or("no rules")?;
     let names: Vec<&str> = rules.iter().map(|rule| &*rule.name).collect();
     assert_eq!(names, ["Customer", "Quantity", "Id"]);
     assert_eq!(rules[0].input, Input::From(Reference::Field(vec!["a".into()])));
@@ -73,7 +78,7 @@ Customer = { from = "/a", default = "x" }
 #[test]
 fn without_rules_each_field_of_the_meter_has_the_value_of_its_name() -> Tested {
     let found = mapping("format = \"logfmt\"")?;
-    let rules = found.and_then(|mapping| mapping.rules.clone()).ok_or("no rules")?;
+    let rules = rules_of(found).ok_or("no rules")?;
     let absent: Vec<_> = rules.iter().map(|rule| (&*rule.name, &rule.absent)).collect();
     let expected = [
         ("Customer", &Absent::Refuse),
@@ -83,7 +88,7 @@ fn without_rules_each_field_of_the_meter_has_the_value_of_its_name() -> Tested {
     ];
     assert_eq!(absent, expected);
     let found = mapping("format = \"regex\"\npattern = '(?<Customer>.)(?<At>.)(?<x>.)'")?;
-    let rules = found.and_then(|mapping| mapping.rules.clone()).ok_or("no rules")?;
+    let rules = rules_of(found).ok_or("no rules")?;
     assert_eq!(rules.len(), 2);
     Ok(())
 }

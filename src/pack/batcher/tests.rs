@@ -2,7 +2,7 @@ use super::*;
 use crate::chunk::{Buffer, LineFault, SourceTag, Stream};
 use crate::dead_letter::Reason;
 use crate::intake::{Intake, intake};
-use crate::meter::Limits;
+use crate::meter::{Limits, Meter};
 use crate::notice::{Notice, Request};
 use crate::position::Origin;
 use proptest::prelude::*;

@@ -27,7 +27,7 @@ pub(super) struct Csv {
 
 impl Csv {
     pub(super) fn new(settings: &mapping::Csv, mapping: &Mapping, places: &Places) -> Self {
-        let rules = mapping.rules.iter().flatten();
+        let rules = mapping.rules.iter().flatten().flatten();
         let needed_by_rules = rules.filter(|rule| rule.absent == Absent::Refuse);
         let selected = mapping.select.iter().map(|condition| &condition.at);
         let needed = selected.chain(needed_by_rules.flat_map(mapping::Rule::references));

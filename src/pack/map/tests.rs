@@ -1,8 +1,8 @@
 use super::*;
 use crate::mapping::unit::{Factor, Ratio, Unit};
-use crate::mapping::{Format, Input, Piece, Reference, Rule};
+use crate::mapping::{Input, Piece, Reference, Rule};
 use crate::pack::record::Kind;
-use crate::pack::testing::{bare, field};
+use crate::pack::testing::field;
 use proptest::prelude::*;
 
 /// A rule that copies the field `a`.
@@ -22,9 +22,10 @@ fn rule(kind: FieldType) -> Rule {
 
 /// What the rule makes of a record with these values.
 fn write(rule: Rule, values: &[(Reference, Kind, &str)]) -> Result<String, (Reason, String)> {
-    let mapping = Mapping { rules: Some(vec![rule]), ..bare(Format::Json) };
-    let places = Places::of(&mapping);
-    let rules = Rules::new(&mapping, &places).expect("rules");
+    let rules = vec![rule];
+    let places = rules.iter().flat_map(mapping::Rule::references);
+    let places = places.fold(Places::default(), Places::with);
+    let rules = Rules::new(&rules, &places);
     let mut record = Record::default();
     record.clear(places.len());
     for (reference, kind, text) in values {

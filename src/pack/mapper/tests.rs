@@ -41,7 +41,7 @@ fn copies(name: &str, at: Reference) -> Rule {
 /// What becomes of a line: for each record its offset, the event or why there is none, and what a
 /// dead letter would keep.
 fn read(mapping: &Mapping, header: Option<&str>, line: &str, position: u64) -> Vec<String> {
-    let mut mapper = Mapper::new(&Arc::new(mapping.clone()));
+    let mut mapper = Mapper::new(&Arc::new(mapping.clone()), None);
     mapper.begin(&stream(header));
     let line = line.as_bytes();
     let letter = |mapper: &Mapper, index| {
@@ -57,11 +57,11 @@ fn read(mapping: &Mapping, header: Option<&str>, line: &str, position: u64) -> V
             for index in 0..count {
                 let outcome = match mapper.map(line, index) {
                     Mapped::Ignored => "ignored".into(),
-                    Mapped::AsItStands(start, end) => {
+                    Mapped::AsItStands(_, (start, end)) => {
                         String::from_utf8_lossy(&line[start..end]).into_owned()
                     }
-                    Mapped::Made => String::from_utf8_lossy(mapper.event()).into_owned(),
-                    Mapped::Refused(refusal) => refusal.reason.to_string(),
+                    Mapped::Made(_) => String::from_utf8_lossy(mapper.event()).into_owned(),
+                    Mapped::Refused(_, refusal) => refusal.reason.to_string(),
                 };
                 let (offset, letter) = (mapper.offset(index), letter(&mapper, Some(index)));
                 found.push(format!("+{offset} {outcome} [{letter}]"));
@@ -108,7 +108,7 @@ fn each_element_of_an_array_has_an_offset_and_a_letter_of_its_own() {
 #[test]
 fn a_syslog_message_has_its_record_inside() {
     let place = Reference::Syslog(SyslogPart::Hostname);
-    let rules = Some(vec![copies("Host", place), copies("N", field(&["n"]))]);
+    let rules = Some(vec![vec![copies("Host", place), copies("N", field(&["n"]))]]);
     let mapping = Mapping { is_syslog: true, rules, ..bare(Format::JsonArray) };
     let line = "<14>1 - h a - - - [{\"n\":1},{\"n\":\"2\"},{}]";
     let found = read(&mapping, None, line, 0);
@@ -139,7 +139,7 @@ fn messages_of_other_programs_need_not_be_right() {
 #[test]
 fn the_first_line_of_a_file_is_its_header_or_a_dead_letter() {
     let csv = Csv { columns: None, delimiter: b',', quote: b'"' };
-    let rules = Some(vec![copies("A", field(&["a"]))]);
+    let rules = Some(vec![vec![copies("A", field(&["a"]))]]);
     let mapping = Mapping { rules, ..bare(Format::Csv(csv)) };
     assert_eq!(read(&mapping, Some("b,a"), "b,a\n", 0), ["ignored"]);
     assert_eq!(read(&mapping, Some("b,a"), "1,2\n", 4), ["+0 {\"A\":\"2\"} [b,a\n1,2]"]);
@@ -162,18 +162,18 @@ fn the_path_of_a_file_gives_values() {
         .map(|(part, name)| copies(name, Reference::File(part)))
         .collect();
     let file_pattern = regex::Regex::new("/(?<tenant>[^/]+)/usage|(?<other>x)").ok();
-    let mapping = Mapping { rules: Some(rules.clone()), file_pattern, ..bare(Format::Json) };
+    let mapping = Mapping { rules: Some(vec![rules.clone()]), file_pattern, ..bare(Format::Json) };
     let expected = "{\"P\":\"/var/log/acme/usage.log\",\"N\":\"usage.log\",\"T\":\"acme\"}";
     assert_eq!(read(&mapping, None, "{}", 0), [format!("+0 {expected} [{{}}]")]);
     rules.push(copies("O", Reference::File(FilePart::Capture("other".into()))));
-    let mapping = Mapping { rules: Some(rules), ..mapping };
+    let mapping = Mapping { rules: Some(vec![rules]), ..mapping };
     assert_eq!(read(&mapping, None, "{}", 0), ["+0 missing_field [{}]"]);
 }
 
 #[test]
 fn what_is_not_utf8_is_a_dead_letter_also_where_unparsable_lines_are_ignored() {
     let mapping = Mapping { on_unparsable: OnUnparsable::Ignore, ..bare(Format::Logfmt) };
-    let mut mapper = Mapper::new(&Arc::new(mapping));
+    let mut mapper = Mapper::new(&Arc::new(mapping), None);
     let Reading::Refused(refusal) = mapper.read(b"a=\xff\n", 0) else { unreachable!("read") };
     assert_eq!(
         (refusal.reason, refusal.detail.as_str()),
@@ -190,9 +190,9 @@ proptest! {
         let pattern = regex::Regex::new("(?<a>.)").expect("an expression");
         let formats =
             [Format::Json, Format::JsonArray, Format::Csv(csv), Format::Logfmt, Format::Regex(pattern)];
-        let rules = Some(vec![copies("A", field(&["a"]))]);
+        let rules = Some(vec![vec![copies("A", field(&["a"]))]]);
         let mapping = Mapping { is_syslog, rules, ..bare(formats[which].clone()) };
-        let mut mapper = Mapper::new(&Arc::new(mapping));
+        let mut mapper = Mapper::new(&Arc::new(mapping), None);
         mapper.begin(&stream(Some("a;b")));
         for line in [line.clone(), [b"<1>1 - - - - - - ".as_slice(), &line].concat()] {
             if let Reading::Records(count) = mapper.read(&line, 7) {

@@ -1,23 +1,24 @@
 //! Lines that a mapping makes events of: the same checks, stamps and bodies are behind it.
 
-use super::{Line, Outcome, Packer, Stopped};
+use std::sync::Arc;
+
+use super::Outcome;
+use super::desk::Desk;
+use super::line::Line;
+use super::writer::Stopped;
 use crate::dead_letter::DeadLetter;
-use crate::group::SourceTally;
 use crate::pack::mapper::{Mapped, Mapper, Reading};
-use crate::pack::validate::{Refusal, Validator};
+use crate::pack::validate::Refusal;
 use crate::position::Numbering;
 
 /// Packs the lines of one slice through a mapper.
-pub(super) struct MappedLines<'p> {
-    pub(super) packer: &'p mut Packer,
+pub(super) struct MappedLines<'p, 'd> {
+    pub(super) desk: &'p mut Desk<'d>,
     pub(super) mapper: &'p mut Mapper,
-    pub(super) validator: &'p mut Validator,
-    pub(super) events_max: u32,
-    pub(super) tally: &'p mut SourceTally,
     pub(super) outcome: &'p mut Outcome,
 }
 
-impl MappedLines<'_> {
+impl MappedLines<'_, '_> {
     /// Packs `lines.bytes` line by line.
     pub(super) fn pack(&mut self, lines: &Line<'_>) -> Result<(), Stopped> {
         let Line { bytes: mut rest, mut position, .. } = *lines;
@@ -26,14 +27,14 @@ impl MappedLines<'_> {
             let (bytes, behind) = rest.split_at(length);
             let line = Line { bytes, position, ..*lines };
             match self.mapper.read(bytes, position) {
-                Reading::Ignored => self.tally.ignored += 1,
+                Reading::Ignored => self.ignore(self.desk.before_routing()),
                 Reading::Refused(refusal) => {
+                    let meter = self.desk.before_routing();
                     let event = self.mapper.letter(bytes, None, position);
-                    self.refuse(DeadLetter { event, ..line.refused(refusal) });
+                    let letter = line.refused(self.desk.name(meter), refusal);
+                    self.refuse(meter, DeadLetter { event, ..letter });
                 }
                 Reading::Records(count) => {
-                    // The line itself was counted as one.
-                    self.tally.read += count as u64 - 1;
                     for index in 0..count {
                         self.record(&line, index)?;
                     }
@@ -52,47 +53,69 @@ impl MappedLines<'_> {
     fn record(&mut self, line: &Line<'_>, index: usize) -> Result<(), Stopped> {
         let position = line.position + self.mapper.offset(index);
         let mapped = self.mapper.map(line.bytes, index);
-        let bytes = match &mapped {
-            Mapped::AsItStands(start, end) => line.bytes.get(*start..*end).unwrap_or_default(),
-            Mapped::Made => self.mapper.event(),
-            Mapped::Ignored | Mapped::Refused(_) => &[],
-        };
-        let event = Line { bytes, position, ..*line };
-        let letter = match mapped {
+        let is_made = matches!(mapped, Mapped::Made(_));
+        let (meter, bytes) = match mapped {
             Mapped::Ignored => {
-                self.tally.ignored += 1;
+                self.ignore(self.desk.before_routing());
                 return Ok(());
             }
-            Mapped::Refused(refusal) => event.refused(refusal),
-            Mapped::AsItStands(..) | Mapped::Made => match self.validator.check(bytes) {
-                Ok(checked) => {
-                    if self.packer.event(&event, checked, self.validator, self.outcome)? {
-                        if self.packer.array.events() >= self.events_max {
-                            self.packer.seal(event.meter, self.outcome)?;
-                        }
-                        return Ok(());
-                    }
-                    event.too_large()
-                }
-                Err(refusal) if self.mapper.ignores(&refusal) => {
-                    self.tally.ignored += 1;
+            Mapped::Refused(meter, refusal) => {
+                let event = Line { bytes: &[], position, ..*line };
+                let letter = event.refused(self.desk.name(meter), refusal);
+                self.refuse_record(meter, letter, line, index);
+                return Ok(());
+            }
+            Mapped::AsItStands(meter, (start, end)) => {
+                (meter, line.bytes.get(start..end).unwrap_or_default())
+            }
+            Mapped::Made(meter) => (meter, self.mapper.event()),
+        };
+        let event = Line { bytes, position, ..*line };
+        let writer = self.desk.writer(meter);
+        let letter = match writer.validator.check(bytes) {
+            Ok(checked) => {
+                if writer.add(&event, checked)? {
+                    writer.counts.read += 1;
                     return Ok(());
                 }
-                Err(refusal) if mapped == Mapped::Made => {
-                    // Places are in the event that was made, not in the line.
-                    let detail = format!("in the event that was made: {}", refusal.detail);
-                    event.refused(Refusal { detail, ..refusal })
-                }
-                Err(refusal) => event.refused(refusal),
-            },
+                event.too_large(&writer.meter)
+            }
+            Err(refusal) if self.mapper.ignores(&refusal) => {
+                self.ignore(Some(meter));
+                return Ok(());
+            }
+            Err(refusal) if is_made => {
+                // Places are in the event that was made, not in the line.
+                let detail = format!("in the event that was made: {}", refusal.detail);
+                event.refused(Arc::clone(&writer.meter.name), Refusal { detail, ..refusal })
+            }
+            Err(refusal) => event.refused(Arc::clone(&writer.meter.name), refusal),
         };
-        let original = self.mapper.letter(line.bytes, Some(index), line.position);
-        self.refuse(DeadLetter { event: original, ..letter });
+        self.refuse_record(Some(meter), letter, line, index);
         Ok(())
     }
 
-    fn refuse(&mut self, letter: DeadLetter) {
-        self.tally.dead_lettered += 1;
-        self.outcome.dead_letters.push(letter);
+    fn ignore(&mut self, meter: Option<usize>) {
+        let counts = self.desk.counts(meter);
+        counts.read += 1;
+        counts.ignored += 1;
+    }
+
+    /// Refuses record `index` of `line`; the letter keeps it as it came.
+    fn refuse_record(
+        &mut self,
+        meter: Option<usize>,
+        letter: DeadLetter,
+        line: &Line<'_>,
+        index: usize,
+    ) {
+        let event = self.mapper.letter(line.bytes, Some(index), line.position);
+        self.refuse(meter, DeadLetter { event, ..letter });
+    }
+
+    fn refuse(&mut self, meter: Option<usize>, letter: DeadLetter) {
+        let counts = self.desk.counts(meter);
+        counts.read += 1;
+        self.outcome.refuse(letter, counts);
     }
 }

@@ -1,11 +1,11 @@
 //! Lines of which all are kept or none: every one is checked before the first is written.
 
 use super::super::event_id::stamp_bytes_max;
-use super::super::validate::Validator;
+use super::desk::Desk;
+use super::writer::Writer;
 use crate::chunk::Content;
 use crate::dead_letter::Reason;
 use crate::group::Slice;
-use crate::meter::Meter;
 use crate::notice::{BadLine, Notice, Request};
 
 /// How many bad lines an answer names: as many as the endpoint takes events in one request.
@@ -24,9 +24,10 @@ pub(super) fn of(slice: &Slice) -> Option<&Request> {
 
 /// Whether the slice may be packed: it is no request, or one whose lines are all good. Who waits
 /// for the answer to another one is told why not.
-pub(super) fn may_be_packed(slice: &Slice, meter: &Meter, validator: &mut Validator) -> bool {
+pub(super) fn may_be_packed(slice: &Slice, desk: &mut Desk<'_>) -> bool {
     let Some(request) = of(slice) else { return true };
-    let bad = bad_lines(slice, meter, validator);
+    // A request is for one meter.
+    let bad = bad_lines(slice, desk.writer(0));
     if bad.is_empty() {
         return true;
     }
@@ -34,8 +35,9 @@ pub(super) fn may_be_packed(slice: &Slice, meter: &Meter, validator: &mut Valida
     false
 }
 
-fn bad_lines(slice: &Slice, meter: &Meter, validator: &mut Validator) -> Vec<BadLine> {
+fn bad_lines(slice: &Slice, writer: &mut Writer) -> Vec<BadLine> {
     let Content::Lines(lines) = &slice.chunk.content else { return Vec::new() };
+    let Writer { meter, validator, .. } = writer;
     let stamp_bytes = meter.event_id_field.as_ref().map_or(0, |name| stamp_bytes_max(name));
     let mut bad = Vec::new();
     let mut index = 0;

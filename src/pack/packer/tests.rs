@@ -1,11 +1,14 @@
+mod routed;
+
 use super::*;
 use std::io::Read;
 use std::path::PathBuf;
 
-use crate::chunk::{Buffer, Chunk, SourceTag};
-use crate::meter::{Limits, UnknownFields};
+use crate::chunk::{Buffer, Chunk, LineFault, SourceTag, Stream};
+use crate::dead_letter::Reason;
+use crate::meter::{Limits, Meter, UnknownFields};
 use crate::notice::{Notice, Request, Verdict};
-use crate::position::{BytesHash, FileIdentity, FileMark, TAIL_BYTES_MAX};
+use crate::position::{BytesHash, FileIdentity, FileMark, Origin, TAIL_BYTES_MAX};
 use crate::schema::Schema;
 use proptest::prelude::*;
 use std::time::Duration;
@@ -62,7 +65,7 @@ fn group(meter: &Arc<Meter>, lines: &str) -> Group {
     let count = u32::try_from(lines.matches('\n').count()).unwrap_or(0);
     let range = 0..lines.len();
     let slice = Slice { chunk: Arc::new(chunk), range, first: 100, end, lines: count };
-    Group { number: 7, meter: Arc::clone(meter), slices: vec![slice] }
+    Group { number: 7, destination: Arc::clone(meter).into(), slices: vec![slice] }
 }
 
 fn event(quantity: u32) -> String {
@@ -99,7 +102,8 @@ fn good_lines_become_an_array_and_bad_ones_dead_letters() -> Result<(), Error> {
     let position = format!("/log:{}", 100 + event(1).len() + 3);
     let expected = (Reason::MissingField, position.as_str(), b"{\"Quantity\":1}".as_slice());
     assert_eq!(letters, [expected]);
-    let tally = SourceTally { source: "s".into(), read: 4, dead_lettered: 1, ignored: 1 };
+    let (source, meter) = ("s".into(), "m".into());
+    let tally = SourceTally { source, meter, read: 4, dead_lettered: 1, ignored: 1 };
     assert_eq!(packed.tallies, [tally]);
     let cursor = packed.cursors.first().map(|(_, cursor)| (cursor.offset, cursor.tail));
     assert_eq!(cursor, Some((100 + lines.len() as u64, tail_of(&lines))));
@@ -267,7 +271,7 @@ fn request_of(meter: &Arc<Meter>, lines: &str) -> (Group, watch::Receiver<Option
         Slice { chunk: Arc::new(chunk), ..slice }
     };
     let slices = slices.into_iter().map(whole).collect();
-    (Group { number: 7, meter: Arc::clone(meter), slices }, verdict)
+    (Group { number: 7, destination: Arc::clone(meter).into(), slices }, verdict)
 }
 
 #[test]

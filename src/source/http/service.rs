@@ -26,6 +26,7 @@ use crate::clock::Timestamp;
 use crate::meter::Meter;
 use crate::notice::{self, Notice, RequestKey, Verdict};
 use crate::position::{Numbering, Origin};
+use crate::routing::Destination;
 use crate::source::{Context, right_sized};
 use crate::stop::Stop;
 
@@ -57,6 +58,7 @@ pub(super) struct Service {
 
 /// The events of one meter: all its requests are one stream of numbered lines.
 pub(super) struct MeterStream {
+    meter: Arc<Meter>,
     stream: Arc<Stream>,
     /// The number of the next line.
     next: AtomicU64,
@@ -70,7 +72,8 @@ pub(super) fn streams(
     label: &str,
 ) -> Vec<MeterStream> {
     let stream = |meter: &Arc<Meter>| {
-        let source = if Arc::ptr_eq(meter, &context.tag.meter) {
+        let destination = Destination::Meter(Arc::clone(meter));
+        let source = if destination.is_same(&context.tag.destination) {
             Arc::clone(&context.tag)
         } else {
             Arc::new(SourceTag::for_meter(&context.tag, Arc::clone(meter)))
@@ -78,7 +81,7 @@ pub(super) fn streams(
         let (label, numbering) = (label.to_owned(), Numbering::LineNumber);
         let header = OnceLock::new();
         let stream = Arc::new(Stream { source, origin, label, numbering, header });
-        MeterStream { stream, next: AtomicU64::new(0) }
+        MeterStream { meter: Arc::clone(meter), stream, next: AtomicU64::new(0) }
     };
     meters.iter().map(stream).collect()
 }
@@ -138,7 +141,7 @@ impl Service {
                 return Err(Refusal::Unauthorized);
             }
         }
-        let known = self.streams.iter().find(|known| is_called(&known.stream.source.meter, meter));
+        let known = self.streams.iter().find(|known| is_called(&known.meter, meter));
         let stream = known.ok_or(Refusal::NotFound)?;
         if parts.method != Method::POST {
             return Err(Refusal::Method);
@@ -150,7 +153,7 @@ impl Service {
         if self.context.vitals.is_full.is_set() {
             return Err(Refusal::Full);
         }
-        if stream.stream.source.meter.schema.now().is_none() {
+        if stream.meter.schema.now().is_none() {
             return Err(Refusal::Unready);
         }
         Ok(Admitted::Events(stream, form))
@@ -182,7 +185,7 @@ impl Service {
     ) -> Answer {
         let mut hasher = Sha256::new();
         let key = self.key(&parts.headers);
-        for part in [stream.stream.source.meter.name.as_bytes(), key.unwrap_or_default()] {
+        for part in [stream.meter.name.as_bytes(), key.unwrap_or_default()] {
             hasher.update((part.len() as u64).to_le_bytes());
             hasher.update(part);
         }

@@ -13,14 +13,30 @@ use crate::pack::datetime;
 use crate::pack::map::write_typed;
 use crate::schema::{Field, FieldType};
 
-/// The rules of `[sources.NAME.fields]`, in the order of the meter's fields.
+/// The rules of `[sources.NAME.fields]` for each of `meters`, in the order of its fields: a rule is
+/// for every meter that has its field.
 pub(super) fn listed(
     source: &str,
-    typed: Vec<raw::FieldRule>,
-    meter: &Meter,
+    typed: &[raw::FieldRule],
+    meters: &[Arc<Meter>],
+    scope: &Scope<'_>,
+) -> Vec<Vec<Rule>> {
+    let known: Vec<_> = meters.iter().map(|meter| fields(meter)).collect();
+    for typed in typed {
+        if !known.iter().flatten().any(|field| *field.name == *typed.name) {
+            unknown(typed, &known.concat(), scope);
+        }
+    }
+    let of_meter = |known: &Vec<Field>| of_meter(source, typed, known, scope);
+    known.iter().map(of_meter).collect()
+}
+
+fn of_meter(
+    source: &str,
+    typed: &[raw::FieldRule],
+    known: &[Field],
     scope: &Scope<'_>,
 ) -> Vec<Rule> {
-    let known = fields(meter);
     for field in known.iter().filter(|field| field.required) {
         if !typed.iter().any(|rule| *rule.name == *field.name) {
             let found = format!("no rule for {:?}", field.name);
@@ -28,23 +44,19 @@ pub(super) fn listed(
             scope.problem(&format!("{source}.fields"), found, expected);
         }
     }
-    let mut rules: Vec<_> = typed
-        .into_iter()
-        .filter_map(|typed| {
-            let index = known.iter().position(|field| *field.name == *typed.name);
-            if index.is_none() {
-                unknown(&typed, &known, scope);
-            }
-            let index = index?;
-            Some((index, rule(typed, known.get(index)?, scope)?))
-        })
-        .collect();
-    rules.sort_by_key(|(index, _)| *index);
-    rules.into_iter().map(|(_, rule)| rule).collect()
+    let rules = known.iter().filter_map(|field| {
+        let typed = typed.iter().find(|typed| *typed.name == *field.name)?;
+        rule(typed, field, scope)
+    });
+    rules.collect()
 }
 
-/// Without rules, each field of the meter is the value of the same name.
-pub(super) fn implied(source: &str, meter: &Meter, scope: &Scope<'_>) -> Vec<Rule> {
+/// Without rules, each field of a meter is the value of the same name.
+pub(super) fn implied(source: &str, meters: &[Arc<Meter>], scope: &Scope<'_>) -> Vec<Vec<Rule>> {
+    meters.iter().map(|meter| implied_of(source, meter, scope)).collect()
+}
+
+fn implied_of(source: &str, meter: &Meter, scope: &Scope<'_>) -> Vec<Rule> {
     let is_there = |field: &Field| {
         let is_there =
             scope.names.as_ref().is_none_or(|names| names.iter().any(|name| **name == *field.name));
@@ -96,8 +108,8 @@ fn unknown(typed: &raw::FieldRule, known: &[Field], scope: &Scope<'_>) {
     scope.problem(&typed.key, "a field that the meter does not have", expected);
 }
 
-fn rule(typed: raw::FieldRule, field: &Field, scope: &Scope<'_>) -> Option<Rule> {
-    let check = Check { typed: &typed, field, scope };
+fn rule(typed: &raw::FieldRule, field: &Field, scope: &Scope<'_>) -> Option<Rule> {
+    let check = Check { typed, field, scope };
     check.conversions();
     // All of them first: each may have a problem of its own.
     let (input, absent, table) = (check.input(), check.absent(), check.table());
@@ -109,8 +121,8 @@ fn rule(typed: raw::FieldRule, field: &Field, scope: &Scope<'_>) -> Option<Rule>
         trim: typed.trim,
         lowercase: typed.lowercase,
         table: table.map(|rows| typed.map.is_some().then_some(rows))?,
-        conversion: conversion(&typed),
-        time: typed.time,
+        conversion: conversion(typed),
+        time: typed.time.clone(),
     })
 }
 
