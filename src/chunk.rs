@@ -150,6 +150,17 @@ impl Share {
 }
 
 impl Chunk {
+    /// Notes the first line of the stream where that names the columns of the others. To be called
+    /// while chunks are in their order, and before anything of the stream is packed.
+    pub fn learn_header(&self) {
+        if let Content::Lines(lines) = &self.content
+            && self.first == 0
+            && self.stream.has_header()
+        {
+            self.stream.learn_header(lines);
+        }
+    }
+
     /// The bytes of the file just before `end`, as a cursor records them. `end` lies behind a
     /// line of the chunk.
     ///

@@ -9,6 +9,7 @@ pub mod dead_letters;
 pub mod demo;
 mod failure;
 pub mod health;
+mod input;
 mod log;
 pub mod man;
 pub mod meter;
@@ -20,6 +21,7 @@ pub mod simulate;
 pub mod status;
 pub mod store;
 mod time;
+pub mod verify;
 
 use std::process::ExitCode;
 
@@ -48,6 +50,8 @@ enum Command {
     Run(run::Arguments),
     /// Deliver files or standard input to the end, then exit
     Send(send::Arguments),
+    /// Show what would become of lines, and send nothing
+    Verify(verify::Arguments),
     /// Show the whole thing at work, with no configuration
     Demo(demo::Arguments),
     /// Serve a Mediation on loopback
@@ -102,6 +106,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
     match command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Send(arguments) => send::run(&arguments),
+        Command::Verify(arguments) => verify::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Simulate(arguments) => Ok(simulate::run(arguments)?),
         Command::Check(arguments) => {

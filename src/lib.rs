@@ -69,3 +69,4 @@ pub mod tenant;
 pub mod time_format;
 pub mod time_pattern;
 pub mod units;
+pub mod verify;

@@ -43,7 +43,7 @@ const FAR_ENDS: [&str; 1] = ["tenant"];
 const STAGES: [&str; 6] = ["admin", "source", "pack", "committer", "delivery", "control"];
 
 /// What puts the others together.
-const WIRING: [&str; 6] = ["agent", "cli", "config", "demo", "replay", "simulator"];
+const WIRING: [&str; 7] = ["agent", "cli", "config", "demo", "replay", "simulator", "verify"];
 
 /// Crates with one home each: nobody else names them.
 const HOMES: [(&str, &[&str]); 15] = [
@@ -84,7 +84,7 @@ fn may_import(from: &str, to: &str) -> bool {
         from if STAGES.contains(&from) => is_type || is_store || is_far_end,
         // What may be typed becomes the settings of every part; no part knows what was typed.
         "config" => is_type || is_store || is_far_end || STAGES.contains(&to) || to == "agent",
-        "agent" | "replay" => is_type || is_store || is_far_end || STAGES.contains(&to),
+        "agent" | "replay" | "verify" => is_type || is_store || is_far_end || STAGES.contains(&to),
         "demo" => !["cli", "config"].contains(&to),
         "cli" | "lib" | "main" => true,
         _ => false,

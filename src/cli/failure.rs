@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io::{self, Write};
 
 use super::{check, simulate};
-use crate::{agent, config, control, replay, store, tenant};
+use crate::{agent, config, control, replay, store, tenant, verify};
 
 /// A command that did not succeed.
 #[derive(Debug)]
@@ -139,22 +139,36 @@ impl From<agent::Error> for Failure {
             agent::Error::Admin(ref admin) => {
                 Self::of(io_code(&admin.source, Self::CONFIGURATION), &error)
             }
-            agent::Error::Source { .. } => {
-                let mut source = error.source();
-                let mut code = Self::CONFIGURATION;
-                while let Some(cause) = source {
-                    if let Some(cause) = cause.downcast_ref::<io::Error>() {
-                        code = io_code(cause, code);
-                    }
-                    source = cause.source();
-                }
-                Self::of(code, &error)
-            }
+            agent::Error::Source { .. } => Self::of(source_code(&error), &error),
             agent::Error::System { .. } | agent::Error::StageDied { .. } => {
                 Self::of(Self::SOFTWARE, &error)
             }
         }
     }
+}
+
+impl From<verify::Error> for Failure {
+    fn from(error: verify::Error) -> Self {
+        let code = match error {
+            verify::Error::Source(_) => source_code(&error),
+            verify::Error::NoSchema { .. } => Self::CONFIGURATION,
+            _ => Self::SOFTWARE,
+        };
+        Self::of(code, &error)
+    }
+}
+
+/// By what the system said of an input, behind `error`.
+fn source_code(error: &dyn Error) -> u8 {
+    let mut source = error.source();
+    let mut code = Failure::CONFIGURATION;
+    while let Some(cause) = source {
+        if let Some(cause) = cause.downcast_ref::<io::Error>() {
+            code = io_code(cause, code);
+        }
+        source = cause.source();
+    }
+    code
 }
 
 impl From<config::Error> for Failure {

@@ -138,10 +138,8 @@ impl Batcher<'_> {
         if let Some(Notice::Request(request)) = &chunk.notice {
             return self.add_whole(&chunk, lines.len(), now, request.linger_max);
         }
-        if chunk.first == 0 && chunk.stream.has_header() {
-            // Here, because chunks still come in their order, and workers pack in any.
-            chunk.stream.learn_header(lines);
-        }
+        // Here, because chunks still come in their order, and workers pack in any.
+        chunk.learn_header();
         let destination = &self.key_of(&chunk);
         let mut at = 0;
         let mut position = chunk.first;

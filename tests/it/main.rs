@@ -50,3 +50,4 @@ mod tcp;
 mod tls;
 mod unix;
 mod unknown;
+mod verify;
