@@ -5,7 +5,9 @@ pub(crate) mod authority;
 pub(crate) mod books;
 pub(crate) mod chaos;
 pub(crate) mod client;
+mod compiled;
 pub(crate) mod config;
+pub(crate) mod disk;
 pub(crate) mod events;
 pub(crate) mod fatal;
 pub(crate) mod folder;
@@ -19,6 +21,7 @@ pub(crate) mod wait;
 
 pub(crate) use agent::Agent;
 pub(crate) use chaos::Chaos;
+use compiled::compiled;
 pub(crate) use config::Config;
 pub(crate) use events::{event, event_id, lines};
 pub(crate) use fatal::Fatal;

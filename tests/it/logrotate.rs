@@ -12,6 +12,7 @@ use rusqlite::Connection;
 
 use crate::harness::config::file;
 use crate::harness::logrotate::{Application, Logrotate, Mode};
+use crate::harness::seed::is_full;
 use crate::harness::{Agent, Config, Folder, Result, Sim, number, pause, until};
 
 const CREATE: Mode =
@@ -65,7 +66,7 @@ struct Profile {
 }
 
 fn profile() -> Profile {
-    if std::env::var_os("METERD_IT_FULL").is_some() {
+    if is_full() {
         Profile { lines: 100_000, rotations: 8 }
     } else {
         Profile { lines: 1_000, rotations: 3 }
@@ -81,7 +82,7 @@ fn matrix(mode: &Mode) -> Result {
     ] {
         rotate(mode, life, pattern)?;
     }
-    if std::env::var_os("METERD_IT_FULL").is_some() {
+    if is_full() {
         rotate(mode, Life::Up, "usage.jsonl")?;
         rotate(mode, Life::DownDuringRotations, "usage.jsonl*")?;
         rotate(mode, Life::KilledAtRandom, "usage.jsonl")?;

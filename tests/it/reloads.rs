@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::harness::config::{TCP, file, file_of};
+use crate::harness::seed::is_full;
 use crate::harness::wait::until_within;
 use crate::harness::{Agent, Config, Folder, Result, Sim, event, number, pause};
 
@@ -38,7 +39,7 @@ const OF_STORE_SPARE: usize = 4;
 const PATIENCE: Duration = Duration::from_secs(300);
 
 fn reloads() -> u64 {
-    if std::env::var_os("METERD_IT_FULL").is_some() { 1000 } else { 60 }
+    if is_full() { 1000 } else { 60 }
 }
 
 /// Whether writers write, and what they have written.

@@ -1,10 +1,9 @@
 //! Ends a command in the middle, at a chosen call that changes a file.
 
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::OnceLock;
 
-use super::{Folder, Result, fail};
+use super::{Folder, Result, compiled, fail};
 
 /// A SIGKILL just before a call that changes a file.
 #[derive(Debug, Clone, Copy)]
@@ -35,22 +34,9 @@ impl Fatal {
 /// The library, built once by the system's C compiler.
 fn library() -> Result<&'static PathBuf> {
     static LIBRARY: OnceLock<std::result::Result<PathBuf, String>> = OnceLock::new();
-    let library = LIBRARY.get_or_init(|| build().map_err(|error| error.to_string()));
+    let options = ["-shared", "-fPIC", "-ldl"];
+    let library = LIBRARY.get_or_init(|| {
+        compiled("fatal.c", "libfatal", &options).map_err(|error| error.to_string())
+    });
     library.as_ref().map_err(|error| error.clone().into())
-}
-
-fn build() -> Result<PathBuf> {
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/harness/fatal.c");
-    let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-    // Two test runs at one time must not read what the other one is writing.
-    let own = directory.join(format!("libfatal-{}.so", std::process::id()));
-    let built = Command::new("cc")
-        .args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"])
-        .arg(&own)
-        .args([source, "-ldl"])
-        .output()?;
-    if !built.status.success() {
-        return fail(String::from_utf8_lossy(&built.stderr));
-    }
-    Ok(own)
 }

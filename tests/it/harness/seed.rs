@@ -25,6 +25,11 @@ pub(crate) fn events(usual: u64) -> Result<u64> {
     std::env::var(EVENTS_VARIABLE).map_or(Ok(usual), |events| Ok(events.parse()?))
 }
 
+/// Whether the long profile is asked for.
+pub(crate) fn is_full() -> bool {
+    std::env::var_os("METERD_IT_FULL").is_some()
+}
+
 /// Shown when the test fails.
 #[expect(clippy::print_stderr, reason = "seed and figures are needed to look at a failure")]
 pub(crate) fn say(message: &str) {

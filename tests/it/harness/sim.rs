@@ -5,17 +5,27 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use meterd::simulator::{Fault, Handle, Settings, Simulator, Stats};
+use serde_json::Value;
 use tokio::net::TcpSocket;
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 
-use super::{Result, event_id, fail, until};
+use super::{Result, event_id, fail, number, text, until};
 
 /// The global id of the meter in every configuration.
 const METER: &str = "g1";
 
 /// How many ids a failure names.
 const NAMED_MAX: usize = 5;
+
+/// What came more than once.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Repeated {
+    /// Requests beyond the first one of each batch.
+    pub(crate) requests: u64,
+    /// Events in them.
+    pub(crate) events: u64,
+}
 
 /// A simulator that serves until it is dropped.
 pub(crate) struct Sim {
@@ -112,6 +122,28 @@ impl Sim {
             "{} of {count} events: missing {missing:?}, never written {foreign:?}",
             there.len()
         ))
+    }
+
+    /// Fails unless each batch that came more than once was byte for byte the same, and says in its
+    /// receipt that the outcome of an attempt was not known.
+    pub(crate) fn check_repeats(&self, receipts: &[Value]) -> Result<Repeated> {
+        let stats = self.stats();
+        let mut by_track = HashMap::new();
+        for receipt in receipts {
+            by_track.insert(text(receipt, "/track_id")?, receipt);
+        }
+        let mut repeated = Repeated::default();
+        for repeat in &stats.repeats {
+            let receipt = by_track.get(repeat.track_id.as_str());
+            let receipt = receipt.ok_or_else(|| format!("no receipt of {}", repeat.track_id))?;
+            let unknown = number(receipt, "/outcome_unknown_attempts")?;
+            if repeat.bodies != 1 || unknown < 1 {
+                return fail(format!("{repeat:?} is not on record: {receipt}"));
+            }
+            repeated.requests += repeat.requests - 1;
+            repeated.events += (repeat.requests - 1) * number(receipt, "/events")?.cast_unsigned();
+        }
+        Ok(repeated)
     }
 
     /// Fails unless exactly the events `0..count` are there, each once.

@@ -1,0 +1,100 @@
+//! A file system of its own, of which the power can be cut.
+//!
+//! It lies in a file, on a loop device. That takes root, mount and mkfs; where one is missing, the
+//! test has to say so.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use tempfile::TempDir;
+
+use super::{Result, compiled, fail};
+
+/// How much room there is.
+const IMAGE_BYTES: u64 = 320 << 20;
+
+/// How a file system is made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Kind {
+    Ext4,
+    Xfs,
+}
+
+/// What a cut leaves of the file system's own log.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Cut {
+    /// Everything that it was asked to do, though not what files hold.
+    LogWritten,
+    /// What was synced.
+    LogLost,
+}
+
+/// A mounted file system. It is unmounted when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    directory: TempDir,
+}
+
+impl Disk {
+    /// Makes and mounts one. The error says what is missing for that.
+    pub(crate) fn new(kind: Kind) -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let disk = Self { directory };
+        std::fs::create_dir(disk.path())?;
+        std::fs::File::create(disk.image())?.set_len(IMAGE_BYTES)?;
+        let make = match kind {
+            Kind::Ext4 => ["mkfs.ext4", "-q", "-F"],
+            Kind::Xfs => ["mkfs.xfs", "-q", "-f"],
+        };
+        run(Command::new(make[0]).args(&make[1..]).arg(disk.image()))?;
+        disk.mount()?;
+        Ok(disk)
+    }
+
+    /// Where it is mounted.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.directory.path().join("disk")
+    }
+
+    /// Cuts the power and puts it on again. Nobody may have a file open on it.
+    pub(crate) fn cut(&self, cut: Cut) -> Result {
+        let flag = match cut {
+            Cut::LogWritten => "1",
+            Cut::LogLost => "2",
+        };
+        run(Command::new(shutdown()?).arg(self.path()).arg(flag))?;
+        run(Command::new("umount").arg(self.path()))?;
+        self.mount()
+    }
+
+    fn mount(&self) -> Result {
+        run(Command::new("mount").args(["-o", "loop"]).arg(self.image()).arg(self.path()))
+    }
+
+    fn image(&self) -> PathBuf {
+        self.directory.path().join("image")
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // It may never have been mounted.
+        let _ = Command::new("umount").arg(self.path()).output();
+    }
+}
+
+fn run(command: &mut Command) -> Result {
+    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    fail(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim()))
+}
+
+fn shutdown() -> Result<&'static Path> {
+    static PROGRAM: OnceLock<std::result::Result<PathBuf, String>> = OnceLock::new();
+    let program = PROGRAM
+        .get_or_init(|| compiled("shutdown.c", "shutdown", &[]).map_err(|error| error.to_string()));
+    program.as_deref().map_err(|error| error.clone().into())
+}
