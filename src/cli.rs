@@ -7,6 +7,7 @@ pub mod check;
 pub mod completions;
 pub mod dead_letters;
 pub mod demo;
+pub mod doctor;
 mod failure;
 pub mod health;
 mod input;
@@ -74,6 +75,8 @@ enum Command {
     /// Check the store, or take out of a damaged one what can be read
     #[command(subcommand)]
     Store(store::Command),
+    /// Tell whether a meter is fit for what is sent to it
+    Doctor(doctor::Arguments),
     /// Run, stop, test and look at meters in Mediation
     #[command(subcommand)]
     Meter(meter::Command),
@@ -119,6 +122,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Batches(command) => batches::run(&command),
         Command::Receipts(command) => receipts::run(&command),
         Command::Store(command) => store::run(&command),
+        Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Meter(command) => meter::run(&command),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),

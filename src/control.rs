@@ -7,6 +7,7 @@
 pub mod audit;
 pub mod client;
 pub mod contract;
+pub mod doctor;
 pub mod export;
 pub mod files;
 pub mod import;

@@ -112,6 +112,8 @@ pub struct Settings {
     pub when_stopped: WhenStopped,
     /// The only entity that `Zuora-Entity-Ids` may name, and has to. None: it may be left out.
     pub entity_id: Option<String>,
+    /// By how many seconds its clock, as the meter APIs show it in `Date`, is ahead.
+    pub clock_ahead_seconds: i64,
     /// Where the dice of faults with a probability begin.
     pub seed: u64,
 }
@@ -131,6 +133,7 @@ impl Default for Settings {
             meters: Vec::new(),
             when_stopped: WhenStopped::default(),
             entity_id: None,
+            clock_ahead_seconds: 0,
             seed: 0,
         }
     }

@@ -91,7 +91,7 @@ impl fmt::Display for ByteSize {
 }
 
 /// A period of time in whole milliseconds. Days have 24 hours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Period(u64);
 
 impl Period {

@@ -1,7 +1,10 @@
 //! `meterd check`: whether a configuration is good, before it is used.
 //!
 //! It prints every problem and every warning, and looks at the directories that the
-//! configuration names. It creates nothing, binds nothing and sends nothing.
+//! configuration names. It creates nothing, binds nothing and sends nothing; with `--online` it asks
+//! Mediation, and changes nothing there.
+
+mod online;
 
 use std::io::{ErrorKind, Write};
 use std::path::{Component, Path, PathBuf};
@@ -9,7 +12,8 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{Access, access};
 
 use crate::config::{self, LoadFor, Loaded, Warning};
-use crate::source;
+use crate::units::Period;
+use crate::{source, tenant};
 
 /// The arguments of `meterd check`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
@@ -17,11 +21,31 @@ pub struct Arguments {
     /// The configuration file [default: /etc/meterd/meterd.toml]
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Ask Mediation as well: for a token, the meters and their schemas
+    #[arg(long)]
+    pub online: bool,
+    /// How long each request is tried with --online
+    #[arg(long, value_name = "DURATION", default_value = "20s")]
+    pub timeout: Period,
 }
 
 /// Why the configuration cannot be called good.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// Mediation does not say what it should; each problem was printed.
+    #[error("use the configuration with Mediation: {problems} problems")]
+    Online {
+        /// How many.
+        problems: usize,
+        /// Whether something was not answered in time.
+        is_unreachable: bool,
+    },
+    /// Mediation could not be asked: the HTTP client.
+    #[error(transparent)]
+    Client(tenant::transport::Error),
+    /// The system gave nothing to wait with.
+    #[error("start the runtime")]
+    Runtime(#[source] std::io::Error),
     /// It has problems; each was printed.
     #[error("use the configuration: {0} problems")]
     Problems(usize),
@@ -37,8 +61,11 @@ impl Error {
     /// The exit code of the program.
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Problems(_) | Self::Configuration(_) => 78,
+            Self::Online { is_unreachable: false, .. } => 1,
+            Self::Online { is_unreachable: true, .. } => 69,
+            Self::Runtime(_) => 70,
             Self::Print(_) => 74,
+            Self::Problems(_) | Self::Configuration(_) | Self::Client(_) => 78,
         }
     }
 }
@@ -59,7 +86,14 @@ pub fn run(
             let mut lines: Vec<_> = loaded.warnings.iter().map(warning_line).collect();
             lines.extend(directory_warnings(&loaded).iter().map(warning_line));
             lines.push("configuration is good".to_owned());
-            print(&lines, output)
+            if !arguments.online {
+                return print(&lines, output);
+            }
+            let online::Report { lines: seen, problems, is_unreachable } =
+                online::look_at(&loaded.settings, arguments.timeout.duration())?;
+            lines.extend(seen);
+            print(&lines, output)?;
+            if problems == 0 { Ok(()) } else { Err(Error::Online { problems, is_unreachable }) }
         }
         Err(config::Error::Problems(problems)) => {
             let lines: Vec<_> = problems.iter().map(config::Problem::to_string).collect();
@@ -153,7 +187,7 @@ mod tests {
         let here = folder.path().display().to_string();
         std::fs::write(&file, text.replace("/tmp", &here))?;
         let mut output = Vec::new();
-        let arguments = Arguments { config: Some(file) };
+        let arguments = Arguments { config: Some(file), ..Arguments::default() };
         let result = run(&arguments, std::iter::empty(), &mut output);
         let code = result.err().map_or(0, |error| error.exit_code());
         Ok((String::from_utf8(output)?.replace(&here, "/tmp"), code))
@@ -196,7 +230,8 @@ mod tests {
 
     #[test]
     fn a_file_that_is_not_there_is_a_configuration_error() {
-        let arguments = Arguments { config: Some("/nowhere/meterd.toml".into()) };
+        let config = Some("/nowhere/meterd.toml".into());
+        let arguments = Arguments { config, ..Arguments::default() };
         let result = run(&arguments, std::iter::empty(), &mut Vec::new());
         assert!(matches!(result, Err(Error::Configuration(config::Error::Unreadable { .. }))));
     }

@@ -196,9 +196,12 @@ impl From<check::Error> for Failure {
         let code = error.exit_code();
         match error {
             // Each was printed to standard output.
-            check::Error::Problems(_) => Self { code, message: String::new() },
+            check::Error::Problems(_) | check::Error::Online { .. } => {
+                Self { code, message: String::new() }
+            }
             check::Error::Configuration(error) => error.into(),
-            check::Error::Print(_) => Self::of(code, &error),
+            check::Error::Client(error) => error.into(),
+            check::Error::Print(_) | check::Error::Runtime(_) => Self::of(code, &error),
         }
     }
 }

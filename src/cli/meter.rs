@@ -20,6 +20,7 @@ use super::failure::Failure;
 use super::log;
 use super::output::print;
 use super::run::runtime;
+use crate::agent::Settings;
 use crate::config::{self, LoadFor};
 use crate::control::{Client, MeterVersion};
 use crate::meter::Meter;
@@ -56,28 +57,29 @@ pub enum Command {
 pub struct TenantArguments {
     /// The configuration file [default: /etc/meterd/meterd.toml]
     #[arg(short, long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    pub(super) config: Option<PathBuf>,
     /// How long each request is tried
     #[arg(long, value_name = "DURATION", default_value = "5m")]
-    timeout: Period,
+    pub(super) timeout: Period,
 }
 
 /// Which meter is meant.
 #[derive(Debug, clap::Args)]
 pub struct MeterArguments {
     #[command(flatten)]
-    tenant: TenantArguments,
+    pub(super) tenant: TenantArguments,
     /// The meter of the configuration
     #[arg(long, value_name = "NAME")]
-    meter: String,
+    pub(super) meter: String,
 }
 
 /// A client, and what was configured.
-struct Connected {
-    runtime: Runtime,
-    client: Client,
-    meters: Vec<Arc<Meter>>,
-    agent: Arc<str>,
+pub(super) struct Connected {
+    pub(super) runtime: Runtime,
+    pub(super) client: Client,
+    pub(super) settings: Settings,
+    /// The meter that is meant, where one is.
+    pub(super) meter: Option<Arc<Meter>>,
 }
 
 /// Runs the command.
@@ -106,21 +108,21 @@ impl TenantArguments {
             let _inside = runtime.enter();
             Client::connect(&settings.delivery.tenant, self.timeout.duration())?
         };
-        Ok(Connected { runtime, client, meters: settings.meters, agent: settings.name })
+        Ok(Connected { runtime, client, settings, meter: None })
     }
 }
 
 impl MeterArguments {
     /// A client, and the meter, which has to have an id.
-    fn connect(&self) -> Result<(Connected, MeterVersion), Failure> {
-        let connected = self.tenant.connect()?;
+    pub(super) fn connect(&self) -> Result<(Connected, MeterVersion), Failure> {
+        let mut connected = self.tenant.connect()?;
+        let meters = &connected.settings.meters;
         let wrong = |message| Failure::new(Failure::CONFIGURATION, message);
         let name = &self.meter;
-        let meter =
-            connected.meters.iter().find(|meter| *meter.name == **name).ok_or_else(|| {
-                let names: Vec<&str> = connected.meters.iter().map(|meter| &*meter.name).collect();
-                wrong(format!("there is no meter {name:?}; there are {}", names.join(", ")))
-            })?;
+        let meter = meters.iter().find(|meter| *meter.name == **name).ok_or_else(|| {
+            let names: Vec<&str> = meters.iter().map(|meter| &*meter.name).collect();
+            wrong(format!("there is no meter {name:?}; there are {}", names.join(", ")))
+        })?;
         let id = meter.id.clone().ok_or_else(|| {
             let expected = "the meter's id in Mediation, such as 97";
             wrong(format!(
@@ -128,6 +130,7 @@ impl MeterArguments {
             ))
         })?;
         let version = MeterVersion { id, version: Arc::clone(&meter.version) };
+        connected.meter = Some(Arc::clone(meter));
         Ok((connected, version))
     }
 }

@@ -76,6 +76,9 @@ pub struct Args {
     /// The entity that requests to the meter APIs have to name.
     #[arg(long, value_name = "ID")]
     entity_id: Option<String>,
+    /// By how much the clock that the meter APIs show is ahead.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, allow_negative_numbers = true)]
+    clock_ahead_seconds: i64,
     /// Something that goes wrong; may be given more than once.
     #[arg(long = "fault", value_name = "FAULT")]
     faults: Vec<Fault>,
@@ -178,6 +181,7 @@ impl Args {
             meters: self.meters,
             when_stopped: self.when_stopped,
             entity_id: self.entity_id,
+            clock_ahead_seconds: self.clock_ahead_seconds,
             seed: self.seed,
         })
     }

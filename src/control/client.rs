@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -39,6 +40,8 @@ pub struct Client {
     /// Begins every track id.
     session: String,
     calls: AtomicU32,
+    /// The clock of the server minus ours in milliseconds, at the last answer that told the time.
+    clock_ahead_millis: Mutex<Option<i64>>,
     /// The owner of the token; it ends with the client.
     _tasks: JoinSet<()>,
 }
@@ -131,8 +134,33 @@ impl Client {
             retry_after_max: settings.retry_after_max,
             session: format!("meterd-api-{:016x}", fastrand::u64(..)),
             calls: AtomicU32::new(0),
+            clock_ahead_millis: Mutex::default(),
             _tasks: JoinSet::new(),
         }
+    }
+
+    /// Whether there is a token.
+    pub async fn token(&self) -> Result<(), Error> {
+        self.tenant.token().await.map_err(|no_answer| match no_answer {
+            NoAnswer::NotSent(reason) => Error::Unreachable(reason),
+            NoAnswer::Unanswered(reason) => Error::Unknown(reason),
+            NoAnswer::NoToken(reason) => Error::NoToken(reason),
+        })
+    }
+
+    /// The clock of the server minus ours in milliseconds; none: no answer has told the time.
+    pub fn clock_ahead_millis(&self) -> Option<i64> {
+        *self.clock_ahead_millis.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes what time the server has, by the answer to a request that began at `began`.
+    fn timed(&self, answer: Answer, began: Timestamp) -> Answer {
+        if let Some(at) = answer.at() {
+            let ahead = ahead_millis(at, began, Timestamp::now());
+            let mut noted = self.clock_ahead_millis.lock().unwrap_or_else(PoisonError::into_inner);
+            *noted = Some(ahead);
+        }
+        answer
     }
 
     /// Calls until there is an answer of success, a JSON document, or no patience left.
@@ -149,9 +177,10 @@ impl Client {
         };
         let (mut failures, mut in_doubt) = (0, false);
         loop {
+            let began = Timestamp::now();
             let Again { after, may_be_done, reason } =
                 match self.tenant.exchange(&request, &self.gate).await {
-                    Ok(answer) => match judge(answer) {
+                    Ok(answer) => match judge(self.timed(answer, began)) {
                         Judged::Good(body) => return Ok(body),
                         Judged::Refused(status, errors) => {
                             return Err(Error::Refused { status, errors, may_be_done: in_doubt });
@@ -186,6 +215,14 @@ impl Client {
             sleep(wait).await;
         }
     }
+}
+
+/// By how much a clock is ahead at least that said `at`, cut off to the second, between `began` and
+/// `ended` of ours: what the way took is not held against it.
+fn ahead_millis(at: Timestamp, began: Timestamp, ended: Timestamp) -> i64 {
+    let earliest = at.as_millis() - ended.as_millis();
+    let latest = at.as_millis() + 1000 - began.as_millis();
+    earliest.max(0) + latest.min(0)
 }
 
 /// What an answer is to a call.
@@ -231,6 +268,19 @@ mod tests {
         let call = Call::new(Method::Get, &[&"meters", &"a/b c", &97], Repeat::Always);
         let call = call.query(&[("from", "2026-11-21T06:14:11+0000".to_owned())]);
         assert_eq!(call.path, "/meters/a%2Fb%20c/97?from=2026-11-21T06%3A14%3A11%2B0000");
+    }
+
+    #[test]
+    fn what_the_way_took_is_no_difference_of_clocks() {
+        let check = |at: i64, began: i64, ended: i64, expected: i64| {
+            let [at, began, ended] = [at, began, ended].map(Timestamp::from_millis);
+            assert_eq!(ahead_millis(at, began, ended), expected, "{at} {began} {ended}");
+        };
+        check(10_000, 10_100, 10_900, 0);
+        check(10_000, 5_000, 25_000, 0);
+        check(10_000, 10_999, 11_500, 0);
+        check(10_000, 12_000, 12_500, -1000);
+        check(10_000, 7_000, 8_000, 2000);
     }
 
     #[test]

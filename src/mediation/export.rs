@@ -2,10 +2,13 @@
 //!
 //! Neither the meter's id nor its global id nor its upload URL is in it.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::form::{Flag, Id, Integer, Loose, Others, Text, list, object};
+use crate::units::Period;
 
 /// The type of the operator that takes events over the streaming API.
 pub const STREAMING: &str = "ZUORA_BULK_API";
@@ -243,6 +246,22 @@ impl EventSchema {
     }
 }
 
+/// A time as definitions write it: `1 day`, `12 hours`, `90m`; none: in another form.
+pub fn duration(value: &Value) -> Option<Duration> {
+    let text = value.as_str()?.trim();
+    let (number, unit) = text.split_once(' ').unwrap_or((text, ""));
+    let seconds: u64 = match unit.trim().to_ascii_lowercase().trim_end_matches('s') {
+        "" => return text.parse::<Period>().ok().map(Period::duration),
+        "second" => 1,
+        "minute" => 60,
+        "hour" => 3_600,
+        "day" => 86_400,
+        "week" => 604_800,
+        _ => return None,
+    };
+    Some(Duration::from_secs(number.parse::<u64>().ok()?.checked_mul(seconds)?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::form::shown;
@@ -289,6 +308,20 @@ mod tests {
         assert_eq!(times, ["yyyy-MM-dd'T'HH:mm:ss'Z'"]);
         assert_eq!(schema.event_id_fields.len(), 1);
         Ok(())
+    }
+
+    #[test]
+    fn times_are_read_as_definitions_write_them() {
+        let check = |text: &str, seconds: Option<u64>| {
+            assert_eq!(duration(&text.into()), seconds.map(Duration::from_secs), "{text}");
+        };
+        check("1 day", Some(86_400));
+        check("2 weeks", Some(1_209_600));
+        check("12 Hours", Some(43_200));
+        check("90m", Some(5_400));
+        check("soon", None);
+        check("18446744073709551615 days", None);
+        check("", None);
     }
 
     proptest! {

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{Request, State};
-use axum::http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HOST};
+use axum::http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, DATE, HOST};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
@@ -70,10 +70,17 @@ pub(super) async fn serve(State(shared): State<Arc<Shared>>, request: Request) -
     let wire = wire.unwrap_or_default();
     let mut response = gate(&shared, route, &parts, wire, &mut seen).await;
     let headers = response.headers_mut();
+    headers.extend(date(shared.settings.clock_ahead_seconds).map(|date| (DATE, date)));
     headers.extend(parts.headers.get(TRACK_ID).map(|id| (TRACK_ID, id.clone())));
     let is_severed = response.extensions().get::<Severed>().is_some();
     seen.end((!is_severed).then(|| response.status().as_u16()));
     response
+}
+
+/// The time as answers tell it, on a clock that is so far ahead.
+fn date(ahead_seconds: i64) -> Option<HeaderValue> {
+    let at = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(ahead_seconds);
+    HeaderValue::from_str(&at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()).ok()
 }
 
 /// Who may call at all.

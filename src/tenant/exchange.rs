@@ -29,6 +29,11 @@ impl From<Failure> for NoAnswer {
 }
 
 impl Tenant {
+    /// Whether there is a token.
+    pub async fn token(&self) -> Result<(), NoAnswer> {
+        self.way().auth.token(None).await.map(|_| ()).map_err(no_token)
+    }
+
     /// Exchanges when `gate` and the budget admit it, a second time with a new token when the first is
     /// refused.
     pub async fn exchange(&self, request: &Request, gate: &Gate) -> Result<Answer, NoAnswer> {

@@ -32,8 +32,18 @@ pub struct Answer {
     pub rate_limit_remaining: Option<String>,
     /// The `ratelimit-reset` header.
     pub rate_limit_reset: Option<String>,
+    /// The `Date` header.
+    pub date: Option<String>,
     /// The beginning of the body.
     pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// When the server says that it answered, to the second.
+    pub fn at(&self) -> Option<Timestamp> {
+        let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(self.date.as_ref()?);
+        date.ok().map(|date| Timestamp::from_millis(date.as_millisecond()))
+    }
 }
 
 /// What an answer means for a batch.
@@ -290,7 +300,8 @@ mod tests {
             status: u16, body: Vec<u8>, retry_after: Option<String>, limits: (Option<String>, Option<String>),
         ) {
             let (rate_limit_remaining, rate_limit_reset) = limits;
-            let answer = Answer { status, retry_after, rate_limit_remaining, rate_limit_reset, body };
+            let answer =
+                Answer { status, retry_after, rate_limit_remaining, rate_limit_reset, body, date: None };
             let _ = of_answer(&answer, NOW);
         }
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName,
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderMap, HeaderName,
     HeaderValue, RETRY_AFTER,
 };
 use reqwest::{Certificate, Client, Identity, Proxy, redirect, retry};
@@ -317,6 +317,7 @@ fn head(response: &reqwest::Response) -> Answer {
         retry_after: text(RETRY_AFTER),
         rate_limit_remaining: text(HeaderName::from_static("ratelimit-remaining")),
         rate_limit_reset: text(HeaderName::from_static("ratelimit-reset")),
+        date: text(DATE),
         body: Vec::new(),
     }
 }

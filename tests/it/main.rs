@@ -19,6 +19,7 @@ mod curl;
 mod damaged;
 mod dead_letters;
 mod decisions;
+mod doctor;
 mod every_call;
 mod files;
 mod formats;

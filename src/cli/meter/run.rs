@@ -121,7 +121,8 @@ struct Document {
 /// Starts a run; with `--wait` it fails with exit code 1 when the run does.
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let (connected, meter) = arguments.meter.connect()?;
-    let unique_key = arguments.unique_key.clone().unwrap_or_else(|| made_key(&connected.agent));
+    let unique_key =
+        arguments.unique_key.clone().unwrap_or_else(|| made_key(&connected.settings.name));
     if arguments.unique_key.is_none() {
         // Before the request: who is interrupted can try again with the same key. Nobody may read.
         let _ = writeln!(std::io::stderr(), "unique key {unique_key}");
