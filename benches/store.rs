@@ -42,6 +42,7 @@ fn commits(criterion: &mut Criterion) {
                         dead_letters: Vec::new(),
                         cursors: Vec::new(),
                         tallies: packed.tallies.clone(),
+                        origins: Vec::new(),
                         permits: Vec::new(),
                         notices: Vec::new(),
                     })

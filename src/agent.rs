@@ -8,6 +8,7 @@
 
 mod holds;
 mod plan;
+mod reconciling;
 mod reload;
 mod run;
 mod schemas;
@@ -24,6 +25,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::chunk::SourceTag;
+use crate::control::reconcile;
 use crate::mapping::Mapping;
 use crate::meter::Meter;
 use crate::routing::Destination;
@@ -45,6 +47,8 @@ pub struct Settings {
     pub pack: pack::Settings,
     /// Sending.
     pub delivery: delivery::Settings,
+    /// Comparing with Mediation.
+    pub reconcile: reconcile::Settings,
     /// Health, metrics and status over HTTP.
     pub admin: admin::Settings,
     /// Every configured meter.

@@ -7,7 +7,7 @@
 
 mod cut;
 
-pub use cut::{CutError, each, event_at, halves};
+pub use cut::{Counted, CutError, Event, Fields, Half, each, event_at, halves};
 
 use bytes::Bytes;
 use flate2::{Compress, Compression, FlushCompress, Status};

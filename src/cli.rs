@@ -16,6 +16,7 @@ pub mod man;
 pub mod meter;
 mod output;
 pub mod receipts;
+pub mod reconcile;
 pub mod run;
 pub mod send;
 pub mod simulate;
@@ -77,6 +78,8 @@ enum Command {
     Store(store::Command),
     /// Tell whether a meter is fit for what is sent to it
     Doctor(doctor::Arguments),
+    /// Compare what was delivered with what Mediation made of it
+    Reconcile(reconcile::Arguments),
     /// Run, stop, test and look at meters in Mediation
     #[command(subcommand)]
     Meter(meter::Command),
@@ -123,6 +126,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Receipts(command) => receipts::run(&command),
         Command::Store(command) => store::run(&command),
         Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Reconcile(arguments) => reconcile::run(&arguments),
         Command::Meter(command) => meter::run(&command),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),

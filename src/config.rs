@@ -50,6 +50,9 @@ pub enum LoadFor {
     /// To ask the meter APIs: only what says where Mediation is, who we are there, and which meters
     /// there are has to be right. Meters may be missing, the base URL may not.
     Control,
+    /// To compare the store with Mediation: what both say of it has to be right. The base URL may not be
+    /// missing.
+    Reconcile,
     /// To look at the store: only what says where it is has to be right. Secrets need not be
     /// readable by who looks.
     Look,
@@ -260,6 +263,9 @@ fn evaluate_with_known(
         LoadFor::Mend => &["agent", "store", "batch", "mediation.limits", "meters", "sources"],
         LoadFor::Ask => &["admin"],
         LoadFor::Control => &["mediation", "delivery", "meters", "log"],
+        LoadFor::Reconcile => {
+            &["agent", "store", "mediation", "delivery", "meters", "log", "reconcile"]
+        }
         LoadFor::Look => &["agent", "store"],
     };
     if !sections.is_empty() {

@@ -11,6 +11,7 @@ pub mod doctor;
 pub mod export;
 pub mod files;
 pub mod import;
+pub mod reconcile;
 pub mod run;
 pub mod status;
 pub mod summary;

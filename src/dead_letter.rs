@@ -46,10 +46,12 @@ pub enum Reason {
     EventTooLarge,
     /// Mediation refused the event; the code and the words are Mediation's.
     Refused,
+    /// Mediation refused the event after it had accepted its request.
+    RefusedAfterDelivery,
 }
 
 /// Every reason, for tables and metrics.
-pub const REASONS: [Reason; 20] = [
+pub const REASONS: [Reason; 21] = [
     Reason::LineTooLong,
     Reason::PartialLine,
     Reason::Unparsable,
@@ -70,6 +72,7 @@ pub const REASONS: [Reason; 20] = [
     Reason::UnknownField,
     Reason::EventTooLarge,
     Reason::Refused,
+    Reason::RefusedAfterDelivery,
 ];
 
 impl Reason {
@@ -96,6 +99,7 @@ impl Reason {
             Self::UnknownField => "unknown_field",
             Self::EventTooLarge => "event_too_large",
             Self::Refused => "refused",
+            Self::RefusedAfterDelivery => "refused_after_delivery",
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::meter::Meter;
 use crate::simulator::{self, Fault, Simulator, Stats};
 use crate::store::tallies::Status;
 use crate::tenant::{self, Credentials};
-use crate::{admin, pack, source, store};
+use crate::{admin, control, pack, source, store};
 use application::Application;
 
 /// The meter's name, and its global id at the simulator.
@@ -217,6 +217,7 @@ fn agent_settings(directory: &Path, base_url: &str) -> agent::Settings {
         },
     };
     agent::Settings {
+        reconcile: control::reconcile::Settings::default(),
         admin: admin::Settings { listen: None, token: None, lag_max: Duration::from_secs(900) },
         name: "demo".into(),
         shutdown_grace: Duration::from_secs(10),

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use crate::chunk::{Chunk, Share};
 use crate::dead_letter::DeadLetter;
 use crate::notice::Notice;
-use crate::position::Cursor;
+use crate::position::{Cursor, Origin};
+use crate::quantity::Quantity;
 use crate::routing::Destination;
 use crate::schema::edition::Hash;
 
@@ -58,6 +59,8 @@ pub struct PackedBatch {
     pub first_event_id: Option<String>,
     /// The id of its last event.
     pub last_event_id: Option<String>,
+    /// The sum of its events' quantities; none: there is none, or it is not known.
+    pub quantity: Option<Quantity>,
 }
 
 /// What one group counted of one source and meter.
@@ -90,6 +93,8 @@ pub struct PackedGroup {
     pub cursors: Vec<(Arc<str>, Cursor)>,
     /// What was read, by source and meter.
     pub tallies: Vec<SourceTally>,
+    /// Whose event ids are in it, each with its source; kept of meters that can be reconciled.
+    pub origins: Vec<(Arc<str>, Origin)>,
     /// The chunks' shares of the intake, given back after the commit.
     pub permits: Vec<Arc<Share>>,
     /// Of the chunks whose last line is in the group: who hears of the commit.

@@ -29,8 +29,8 @@
 //! The [`agent`] wires the stages, starts the last one first, and ends them by closing the input
 //! of the first: [`stop`] is heard by sources alone. [`config`] makes its settings of what an
 //! operator typed, and [`cli`] is the program. [`simulator`] is a Mediation on loopback, which
-//! [`demo`] and the tests deliver to. [`clock`], [`time_format`], [`time_pattern`], [`units`]
-//! and [`telemetry`] are used everywhere.
+//! [`demo`] and the tests deliver to. [`clock`], [`time_format`], [`time_pattern`], [`units`],
+//! [`quantity`] and [`telemetry`] are used everywhere.
 //!
 //! Imports go in one direction: types, then stores, then stages, then the agent, then the
 //! commands. Stages do not know each other. `tests/structure.rs` holds the rules.
@@ -56,6 +56,7 @@ pub mod meter;
 pub mod notice;
 pub mod pack;
 pub mod position;
+pub mod quantity;
 pub mod replay;
 pub mod routing;
 pub mod schema;

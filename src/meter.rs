@@ -15,6 +15,9 @@ use crate::telemetry::MeterCounters;
 /// The version of every meter: "currently, the only supported value is `0.0.1`".
 pub const DEFAULT_VERSION: &str = "0.0.1";
 
+/// The field of the documented schema that is billed by.
+pub const DOCUMENTED_QUANTITY: &str = "Quantity";
+
 /// What happens to fields that the schema does not list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -135,6 +138,12 @@ pub struct Meter {
     pub schema: Current,
     /// The field that carries the replay-stable event id; none: nothing is stamped.
     pub event_id_field: Option<Arc<str>>,
+    /// The field whose values are summed; none: nothing is.
+    pub quantity_field: Option<Arc<str>>,
+    /// Whether nobody else sends events to it: then those with ids of any form are ours.
+    pub is_sole_sender: bool,
+    /// The operator in Mediation whose output is one for each event; none: the last one.
+    pub output_operator: Option<Arc<str>>,
     /// What happens to fields outside the schema.
     pub unknown_fields: UnknownFields,
     /// What else an event may be refused for.
@@ -150,6 +159,11 @@ pub struct Meter {
 }
 
 impl Meter {
+    /// Whether what became of its events can be asked for, and told from those of others.
+    pub fn is_reconcilable(&self) -> bool {
+        self.id.is_some() && self.event_id_field.is_some()
+    }
+
     /// A meter as one is without further settings: the documented fields, the limits of
     /// production, no event id.
     pub fn new(name: &str, upload_url: String) -> Self {
@@ -160,6 +174,9 @@ impl Meter {
             version: DEFAULT_VERSION.into(),
             schema: Schema::documented().into(),
             event_id_field: None,
+            quantity_field: Some(DOCUMENTED_QUANTITY.into()),
+            is_sole_sender: false,
+            output_operator: None,
             unknown_fields: UnknownFields::default(),
             guards: Guards::default(),
             limits: Limits::PRODUCTION,
@@ -196,6 +213,9 @@ impl Meter {
             version,
             schema,
             event_id_field,
+            quantity_field,
+            is_sole_sender,
+            output_operator,
             unknown_fields,
             guards,
             limits,
@@ -207,6 +227,8 @@ impl Meter {
             == (&other.name, &other.upload_url, &other.id, &other.version)
             && schema.is_set_as(&other.schema)
             && event_id_field == &other.event_id_field
+            && (quantity_field, is_sole_sender, output_operator)
+                == (&other.quantity_field, &other.is_sole_sender, &other.output_operator)
             && (unknown_fields, guards, limits)
                 == (&other.unknown_fields, &other.guards, &other.limits)
     }

@@ -36,6 +36,18 @@ impl fmt::Display for Origin {
     }
 }
 
+/// The id of the line at `position` as text.
+pub fn event_id(origin: Origin, position: u64) -> String {
+    format!("{origin}-{position}")
+}
+
+/// The stream and the position of an id that [`event_id`] has written; none of any other id.
+pub fn parse_event_id(id: &str) -> Option<(Origin, u64)> {
+    let (origin, position) = id.split_once('-')?;
+    let parsed = (Origin(u64::from_str_radix(origin, 16).ok()?), position.parse().ok()?);
+    (event_id(parsed.0, parsed.1) == id).then_some(parsed)
+}
+
 /// What the positions of a stream count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Numbering {
@@ -114,6 +126,13 @@ pub struct Cursor {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ids_of_others_are_not_taken_apart() {
+        for id in ["", "-", "C-1", "1-2", "00000000000000FE-120", "00000000000000fe-+1", "é-1"] {
+            assert_eq!(parse_event_id(id), None, "{id}");
+        }
+    }
 
     #[test]
     fn the_border_between_parts_matters() {

@@ -15,9 +15,8 @@ use crate::clock::Timestamp;
 use crate::dead_letter::Reason;
 use crate::group::{Group, PackedGroup, Slice};
 use crate::meter::Meter;
-use crate::pack::event_id;
 use crate::pack::packer::Packer;
-use crate::position::{Numbering, Origin, hash64};
+use crate::position::{Numbering, Origin, hash64, parse_event_id};
 use crate::routing::Destination;
 use crate::store;
 use crate::store::dead_letters::{Filter, StoredLetter};
@@ -293,7 +292,7 @@ fn slice(tag: &Arc<SourceTag>, letter: &StoredLetter, line: &[u8]) -> Slice {
     // An event that was refused brings its id itself, or had none: its position is then the track
     // id of its batch, which is the only one in the fleet.
     let own = (Origin(hash64(&[letter.position.as_bytes()])), letter.id.unsigned_abs());
-    let (origin, first) = letter.event_id.as_deref().and_then(event_id::parse).unwrap_or(own);
+    let (origin, first) = letter.event_id.as_deref().and_then(parse_event_id).unwrap_or(own);
     let (header, line) = parts(tag, line);
     let stream = Stream {
         source: Arc::clone(tag),

@@ -16,8 +16,11 @@ pub mod lanes;
 mod lock;
 mod log;
 pub mod migrations;
+mod origins;
 pub mod reader;
 pub mod receipts;
+pub mod reconciliations;
+pub mod refusals;
 mod requests;
 pub mod salvage;
 pub mod schemas;
@@ -241,6 +244,7 @@ impl Store {
             }
             tallies::add_group(&transaction, group, work.now)?;
             requests::insert(&transaction, &group.notices, work.now)?;
+            origins::see(&transaction, &group.origins, work.now)?;
         }
         for settlement in work.settlements {
             settle(&transaction, settlement, track_prefix)?;
@@ -338,7 +342,9 @@ impl Store {
         let before = now.before(self.settings.receipts_keep);
         let transaction =
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let pruned = receipts::prune(&transaction, before, PRUNED_MAX)?;
+        let pruned = receipts::prune(&transaction, before, PRUNED_MAX)?
+            .max(origins::prune(&transaction, before, PRUNED_MAX)?)
+            .max(refusals::prune(&transaction, before, PRUNED_MAX)?);
         transaction.commit()?;
         Ok(pruned)
     }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
 
 /// What crosses between the stages. `mediation` reads answers, `telemetry` counts.
-const TYPES: [&str; 19] = [
+const TYPES: [&str; 20] = [
     "body",
     "breaker",
     "chunk",
@@ -23,6 +23,7 @@ const TYPES: [&str; 19] = [
     "meter",
     "notice",
     "position",
+    "quantity",
     "routing",
     "schema",
     "settlement",

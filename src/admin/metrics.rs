@@ -18,6 +18,7 @@ use super::process::Process;
 use crate::dead_letter::Reason;
 use crate::meter::Meter;
 use crate::settlement::LaneState;
+use crate::store::reconciliations::Reconciled;
 use crate::store::tallies::Status;
 
 /// How the metrics are written.
@@ -55,6 +56,9 @@ pub(super) struct Scrape {
     status: Status,
     process: Option<Process>,
 }
+
+/// A name, its help, and the value.
+type ReconciledValue = (&'static str, &'static str, fn(&Reconciled) -> f64);
 
 type Labels = Vec<(&'static str, String)>;
 
@@ -116,7 +120,9 @@ impl Scrape {
 
     fn events(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let meters = || self.status.meters.iter();
-        let delivered = meters().map(|(name, meter)| (meter_label(name), count(meter.delivered)));
+        let delivered = meters().map(|(name, meter)| {
+            (meter_label(name), count(meter.delivered + meter.refused_after_delivery))
+        });
         counters(out, "meterd_events_delivered", "Events with a receipt", delivered)?;
         let dead = self.view.meters.iter().flat_map(|meter| {
             let by_reason = meter.counters.dead_letters.values();
@@ -159,6 +165,35 @@ impl Scrape {
             })
         });
         gauges(out, "meterd_lane_state", "1 for the state that the lane is in", states)
+    }
+
+    /// What the latest comparisons with Mediation came to.
+    #[expect(clippy::cast_precision_loss, reason = "2^53 events are not in a day")]
+    fn reconciled(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let meters = || self.status.meters.iter();
+        let refused =
+            meters().map(|(name, meter)| (meter_label(name), count(meter.refused_after_delivery)));
+        let help = "Events with a receipt that Mediation refused later";
+        counters(out, "meterd_events_refused_after_delivery", help, refused)?;
+        let values: [ReconciledValue; 5] = [
+            ("timestamp_seconds", "When it was made", |of| of.at.as_millis() as f64 / 1000.0),
+            ("even", "1 when nothing waits and nothing is unexplained", |of| {
+                f64::from(u8::from(of.even))
+            }),
+            ("waiting", "Refused events that are dead letters still", |of| of.waiting as f64),
+            ("repeats", "Events that Mediation dropped as repeats", |of| of.repeats as f64),
+            ("unexplained", "Events that did not come out and were not refused", |of| {
+                of.unexplained as f64
+            }),
+        ];
+        for (name, help, value) in values {
+            let found = meters().filter_map(|(name, meter)| {
+                Some((meter_label(name), value(meter.reconciled.as_ref()?)))
+            });
+            let help = format!("Of the latest comparison with Mediation: {help}");
+            gauges(out, &format!("meterd_reconcile_{name}"), &help, found)?;
+        }
+        Ok(())
     }
 
     fn requests(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -234,6 +269,7 @@ impl Collector for Scrape {
     fn encode(&self, mut out: DescriptorEncoder<'_>) -> fmt::Result {
         self.sources(&mut out)?;
         self.events(&mut out)?;
+        self.reconciled(&mut out)?;
         self.requests(&mut out)?;
         self.store(&mut out)?;
         self.process(&mut out)

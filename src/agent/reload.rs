@@ -174,6 +174,7 @@ impl Run {
         }
         self.refused.send_replace(Vec::new());
         self.keep_schemas();
+        self.keep_reconciling();
         self.live.set_view(&self.settings, self.sources.tags());
         let count = |of: &plan::Changes, which| of.values().filter(|is| **is == which).count();
         tracing::info!(

@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use super::reconciling::Reconciling;
 use super::reload::Reloading;
 use super::schemas::Keeping;
 use super::sources::Sources;
@@ -46,6 +47,7 @@ pub(super) struct Run {
     /// The owner of the token, which may be needed until the end.
     pub(super) far_end: JoinSet<()>,
     pub(super) schemas: Keeping,
+    pub(super) reconciling: Reconciling,
     /// Tells the committer that sources drain.
     pub(super) drain: CancellationToken,
     pub(super) groups_done: Option<oneshot::Receiver<()>>,
@@ -206,7 +208,7 @@ impl Run {
 
     /// A stage that ended without being asked takes the agent with it: what is read is kept, and
     /// a service manager starts it again.
-    fn fail(&mut self, error: Error) {
+    pub(super) fn fail(&mut self, error: Error) {
         tracing::error!(%error, "a stage died");
         self.tell_died.cancel();
         // The first one is the cause of the others.

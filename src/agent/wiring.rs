@@ -7,6 +7,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::reconciling::Reconciling;
 use super::reload::Reloading;
 use super::run::{Live, Run};
 use super::schemas;
@@ -123,6 +124,7 @@ pub(super) fn start(
         far_end,
         tenant,
         schemas: schemas::Keeping::default(),
+        reconciling: Reconciling::default(),
         drain,
         groups_done: Some(groups_done),
         postings: Some(postings),
@@ -134,6 +136,7 @@ pub(super) fn start(
         settings,
     };
     run.keep_schemas();
+    run.keep_reconciling();
     Ok((run, ready))
 }
 

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io::{self, Write};
 
 use super::{check, simulate};
+use crate::control::reconcile;
 use crate::{agent, config, control, replay, store, tenant, verify};
 
 /// A command that did not succeed.
@@ -109,6 +110,16 @@ impl From<replay::Error> for Failure {
         match error {
             replay::Error::Store(error) => error.into(),
             _ => Self::of(Self::SOFTWARE, &error),
+        }
+    }
+}
+
+impl From<reconcile::Error> for Failure {
+    fn from(error: reconcile::Error) -> Self {
+        match error {
+            reconcile::Error::Call(error) => error.into(),
+            reconcile::Error::Store(error) => error.into(),
+            reconcile::Error::TooYoung(_) => Self::of(Self::USAGE, &error),
         }
     }
 }

@@ -116,23 +116,32 @@ impl MeterArguments {
     /// A client, and the meter, which has to have an id.
     pub(super) fn connect(&self) -> Result<(Connected, MeterVersion), Failure> {
         let mut connected = self.tenant.connect()?;
-        let meters = &connected.settings.meters;
-        let wrong = |message| Failure::new(Failure::CONFIGURATION, message);
-        let name = &self.meter;
-        let meter = meters.iter().find(|meter| *meter.name == **name).ok_or_else(|| {
-            let names: Vec<&str> = meters.iter().map(|meter| &*meter.name).collect();
-            wrong(format!("there is no meter {name:?}; there are {}", names.join(", ")))
-        })?;
-        let id = meter.id.clone().ok_or_else(|| {
-            let expected = "the meter's id in Mediation, such as 97";
-            wrong(format!(
-                "configuration: 1 problem\n  meters.{name}.id: found nothing, expected {expected}"
-            ))
-        })?;
-        let version = MeterVersion { id, version: Arc::clone(&meter.version) };
-        connected.meter = Some(Arc::clone(meter));
+        let meter = Arc::clone(named(&self.meter, &connected.settings.meters)?);
+        let version = version_of(&meter)?;
+        connected.meter = Some(meter);
         Ok((connected, version))
     }
+}
+
+/// The meter of the configuration with this name.
+pub(super) fn named<'m>(name: &str, meters: &'m [Arc<Meter>]) -> Result<&'m Arc<Meter>, Failure> {
+    meters.iter().find(|meter| *meter.name == *name).ok_or_else(|| {
+        let names: Vec<&str> = meters.iter().map(|meter| &*meter.name).collect();
+        let message = format!("there is no meter {name:?}; there are {}", names.join(", "));
+        Failure::new(Failure::CONFIGURATION, message)
+    })
+}
+
+/// The meter as the APIs name it: it has to have an id.
+pub(super) fn version_of(meter: &Meter) -> Result<MeterVersion, Failure> {
+    let id = meter.id.clone().ok_or_else(|| {
+        let (name, expected) = (&meter.name, "the meter's id in Mediation, such as 97");
+        let message = format!(
+            "configuration: 1 problem\n  meters.{name}.id: found nothing, expected {expected}"
+        );
+        Failure::new(Failure::CONFIGURATION, message)
+    })?;
+    Ok(MeterVersion { id, version: Arc::clone(&meter.version) })
 }
 
 /// Prints a JSON document as it came: every digit and every unknown field is in it.

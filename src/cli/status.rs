@@ -5,6 +5,7 @@ use super::output::{one_line, print, print_json, table};
 use super::store::{Opened, StoreArguments};
 use crate::clock::Timestamp;
 use crate::source::file;
+use crate::store::reconciliations::Reconciled;
 use crate::store::tallies::Status;
 use crate::units::ByteSize;
 
@@ -70,15 +71,51 @@ pub(super) fn text(status: &Status) -> String {
         ["meter", "state", "stored", "delivered", "dead-lettered", "oldest", "reason"];
     let source_header =
         ["source", "state", "read", "dead-lettered", "ignored", "lag-bytes", "reason"];
+    let reconciled = reconciled(status);
     let bytes_max = status.store.bytes_max.map(|max| format!(" of {}", ByteSize(max)));
     format!(
-        "{}\n\n{}\n\n{}\n\nstore: {} bytes{}",
+        "{}\n\n{}\n\n{}\n\n{reconciled}store: {} bytes{}",
         equation(status),
         table(&meter_header, &meters),
         table(&source_header, &sources),
         status.store.bytes,
         bytes_max.unwrap_or_default()
     )
+}
+
+/// What the latest comparisons with Mediation came to; empty when there was none.
+fn reconciled(status: &Status) -> String {
+    let row = |(name, found): (&String, &Reconciled)| {
+        vec![
+            name.clone(),
+            found.at.to_string(),
+            found.delivered.to_string(),
+            found.output.to_string(),
+            found.refused.to_string(),
+            found.waiting.to_string(),
+            found.repeats.to_string(),
+            found.unexplained.to_string(),
+            if found.even { "yes" } else { "NO" }.to_owned(),
+        ]
+    };
+    let meters = status.meters.iter();
+    let found = meters.filter_map(|(name, meter)| Some((name, meter.reconciled.as_ref()?)));
+    let rows: Vec<Vec<String>> = found.map(row).collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    let header = [
+        "reconciled",
+        "at",
+        "delivered",
+        "put out",
+        "refused",
+        "waiting",
+        "repeats",
+        "unexplained",
+        "even",
+    ];
+    format!("{}\n\n", table(&header, &rows))
 }
 
 /// The equation in one line, with numbers.

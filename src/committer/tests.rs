@@ -25,6 +25,7 @@ fn group(number: u64, body: usize) -> PackedGroup {
         payload_bytes: 1,
         first_event_id: Some(number.to_string()),
         last_event_id: None,
+        quantity: None,
     };
     let (source, meter_name) = ("s".into(), "m".into());
     let tally = SourceTally { source, meter: meter_name, read: 1, dead_lettered: 0, ignored: 0 };
@@ -35,6 +36,7 @@ fn group(number: u64, body: usize) -> PackedGroup {
         dead_letters: Vec::new(),
         cursors: Vec::new(),
         tallies: vec![tally],
+        origins: Vec::new(),
         permits: Vec::new(),
         notices: Vec::new(),
     }

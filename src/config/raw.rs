@@ -15,6 +15,7 @@ use config::{Map, Value};
 use super::problem::Notes;
 use super::reader::Reader;
 use super::{Log, LogFormat};
+use crate::control::reconcile;
 use crate::delivery::OnUnknown;
 
 pub(super) use mapping::{Condition, Field as FieldRule, FormatName, Input, Mapping};
@@ -36,6 +37,7 @@ pub(super) struct Raw {
     pub(super) store: Store,
     pub(super) batch: Batch,
     pub(super) delivery: Delivery,
+    pub(super) reconcile: reconcile::Settings,
     pub(super) admin: Admin,
     pub(super) log: Log,
     pub(super) meters: Vec<Meter>,
@@ -96,6 +98,7 @@ impl Raw {
             store: Store::read(root.section("store")),
             batch: Batch::read(root.section("batch")),
             delivery: Delivery::read(root.section("delivery")),
+            reconcile: read_reconcile(root.section("reconcile")),
             admin: Admin::read(root.section("admin")),
             log: log(root.section("log")),
             meters: read_named(&root, "meters", Meter::read),
@@ -184,6 +187,18 @@ impl Delivery {
         reader.finish();
         delivery
     }
+}
+
+/// `[reconcile]`.
+fn read_reconcile(reader: Reader<'_>) -> reconcile::Settings {
+    let default = reconcile::Settings::default();
+    let settings = reconcile::Settings {
+        every: reader.duration("every", SECOND..=DAY * 31),
+        delay: reader.duration("delay", SECOND..=DAY * 31).unwrap_or(default.delay),
+        window: reader.duration("window", SECOND..=DAY * 366).unwrap_or(default.window),
+    };
+    reader.finish();
+    settings
 }
 
 fn log(reader: Reader<'_>) -> Log {

@@ -15,10 +15,12 @@ use std::collections::HashMap;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::LoadFor;
 use super::problem::Notes;
 use super::raw::{self, Raw};
+use crate::control::reconcile;
 use crate::meter::{Limits, Meter};
 use crate::units::{ByteSize, Period};
 use crate::{admin, agent, delivery, pack, store, tenant};
@@ -55,7 +57,8 @@ impl Surroundings<'_> {
 
 /// Resolves the whole document.
 pub(super) fn resolve(raw: Raw, around: &Surroundings<'_>, notes: &Notes) -> agent::Settings {
-    let Raw { agent, mediation, store, batch, delivery, admin, log: _, meters, sources } = raw;
+    let Raw { agent, mediation, store, batch, delivery, reconcile, admin, meters, sources, .. } =
+        raw;
     let limits = limits(&mediation.limits);
     let base_url = endpoint::base_url(&mediation, &meters, around.purpose, notes);
     let meters: Vec<_> = meters
@@ -71,7 +74,7 @@ pub(super) fn resolve(raw: Raw, around: &Surroundings<'_>, notes: &Notes) -> age
             notes.problem("sources", "nothing", "at least one section [sources.NAME]");
         }
         LoadFor::Run | LoadFor::Mend | LoadFor::Send => {}
-        LoadFor::Ask | LoadFor::Control | LoadFor::Look => sources.clear(),
+        LoadFor::Ask | LoadFor::Control | LoadFor::Reconcile | LoadFor::Look => sources.clear(),
     }
     let state_dir = agent.state_dir.clone().unwrap_or_else(|| default_state_dir(around));
     agent::Settings {
@@ -88,11 +91,41 @@ pub(super) fn resolve(raw: Raw, around: &Surroundings<'_>, notes: &Notes) -> age
             compression_level: batch.compression_level,
             workers: workers(batch.workers),
         },
+        reconcile: resolve_reconcile(
+            reconcile,
+            &meters,
+            store.receipts_keep,
+            base_url.as_ref(),
+            notes,
+        ),
         admin: resolve_admin(&admin, around, notes),
         delivery: resolve_delivery(mediation, &delivery, base_url.as_ref(), &meters, around, notes),
         meters,
         sources,
     }
+}
+
+/// What is compared must be there to be compared.
+fn resolve_reconcile(
+    typed: reconcile::Settings,
+    meters: &[Arc<Meter>],
+    receipts_keep: Duration,
+    base_url: Option<&url::Url>,
+    notes: &Notes,
+) -> reconcile::Settings {
+    if typed.every.is_some() && meters.iter().all(|meter| meter.id.is_none()) {
+        let expected = "`id` in at least one section [meters.NAME]: what has none is not asked for";
+        notes.problem("reconcile.every", "no meter with an id", expected);
+    }
+    if typed.every.is_some() && base_url.is_none() && !notes.is_bad("mediation.base_url") {
+        let expected = "the URL of your data center, such as https://rest.zuora.com";
+        notes.problem("mediation.base_url", "nothing", expected);
+    }
+    if typed.window > receipts_keep {
+        let message = "longer than store.receipts_keep: what is older cannot be compared";
+        notes.warning("reconcile.window", message);
+    }
+    typed
 }
 
 /// Nobody else may ask a program that runs for a moment.

@@ -42,7 +42,7 @@ pub struct Client {
     calls: AtomicU32,
     /// The clock of the server minus ours in milliseconds, at the last answer that told the time.
     clock_ahead_millis: Mutex<Option<i64>>,
-    /// The owner of the token; it ends with the client.
+    /// The owner of the token, where nobody else has it; it ends with the client.
     _tasks: JoinSet<()>,
 }
 
@@ -116,9 +116,9 @@ impl Client {
         settings: &tenant::Settings,
         patience: Duration,
     ) -> Result<Self, tenant::transport::Error> {
-        let base_url = settings.base_url.clone().unwrap_or_default();
+        let base_url = settings.base_url.as_deref().unwrap_or_default();
         let mut tasks = JoinSet::new();
-        let tenant = Connection::new(settings, [base_url.as_str()])?.start(settings, &mut tasks);
+        let tenant = Connection::new(settings, [base_url])?.start(settings, &mut tasks);
         Ok(Self { _tasks: tasks, ..Self::of(tenant, settings, patience) })
     }
 

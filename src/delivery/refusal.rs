@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::request::Parcel;
-use crate::body::{self, CutError};
+use crate::body::{self, CutError, Fields};
 use crate::clock::Timestamp;
 use crate::dead_letter::{DeadLetter, Reason};
 use crate::group::PackedBatch;
@@ -26,23 +26,25 @@ pub fn settlement(
     words: &Words,
 ) -> Result<Settlement, CutError> {
     let batch = parcel.head.id;
-    let id_field = meter.event_id_field.as_deref();
+    let fields =
+        Fields { id: meter.event_id_field.as_deref(), quantity: meter.quantity_field.as_deref() };
     let payload_bytes = parcel.head.payload_bytes;
     if parcel.head.events > 1 {
-        let halves = body::halves(&parcel.body, payload_bytes, id_field, LEVEL)?;
-        let packed = halves.into_iter().map(|(body, first, last)| PackedBatch {
+        let halves = body::halves(&parcel.body, payload_bytes, fields, LEVEL)?;
+        let packed = halves.into_iter().map(|half| PackedBatch {
             meter: Arc::clone(&meter.name),
             schema: parcel.head.schema,
-            body: body.bytes,
-            sha256: body.sha256,
-            events: body.events,
-            payload_bytes: body.payload_bytes,
-            first_event_id: first.id,
-            last_event_id: last.id,
+            body: half.body.bytes,
+            sha256: half.body.sha256,
+            events: half.body.events,
+            payload_bytes: half.body.payload_bytes,
+            first_event_id: half.first_id,
+            last_event_id: half.last_id,
+            quantity: half.quantity,
         });
         return Ok(Settlement::Split { batch, halves: packed.collect() });
     }
-    let event = body::event_at(&parcel.body, payload_bytes, id_field, 0)?;
+    let event = body::event_at(&parcel.body, payload_bytes, fields, 0)?;
     let reason = if is_too_large { Reason::EventTooLarge } else { Reason::Refused };
     let letter = DeadLetter {
         meter: Arc::clone(&meter.name),

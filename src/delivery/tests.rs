@@ -79,6 +79,7 @@ impl Scene {
             payload_bytes: 10,
             first_event_id: None,
             last_event_id: None,
+            quantity: None,
         };
         let (source, name) = ("s".into(), Arc::clone(&meter.name));
         let tally = SourceTally { source, meter: name, read: 1, dead_lettered: 0, ignored: 0 };
@@ -89,6 +90,7 @@ impl Scene {
             dead_letters: Vec::new(),
             cursors: Vec::new(),
             tallies: vec![tally],
+            origins: Vec::new(),
             permits: Vec::new(),
             notices: Vec::new(),
         };

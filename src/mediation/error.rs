@@ -10,6 +10,9 @@
 
 use serde_json::{Map, Value};
 
+/// The code of an event that came before: Mediation has it, and drops the repeat.
+pub const DUPLICATE_EVENT: &str = "70001204";
+
 /// The longest text that is kept of an answer.
 const WORDS_CHARS_MAX: usize = 300;
 
@@ -82,7 +85,7 @@ fn text(value: &Value) -> Option<String> {
 }
 
 /// `text` as it may stand in a log line.
-fn clean(text: &str) -> String {
+pub fn clean(text: &str) -> String {
     text.chars()
         .take(WORDS_CHARS_MAX)
         .map(|letter| if letter.is_control() { ' ' } else { letter })

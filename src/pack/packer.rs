@@ -25,7 +25,7 @@ use crate::dead_letter::DeadLetter;
 use crate::group::{Group, PackedBatch, PackedGroup, Slice, SourceTally};
 use crate::mapping::Mapping;
 use crate::notice::{Notice, Request};
-use crate::position::{Cursor, FileMark, Numbering};
+use crate::position::{Cursor, FileMark, Numbering, Origin};
 use crate::routing::Destination;
 
 /// Packs groups, one at a time. Its buffers are used again: a good event costs no allocation.
@@ -87,6 +87,7 @@ impl Packer {
             dead_letters: outcome.dead_letters,
             cursors: cursors(&group.slices),
             tallies: outcome.tallies,
+            origins: origins(group),
             permits: group.slices.iter().filter_map(|slice| slice.chunk.permit.clone()).collect(),
             notices: notices(&group.slices),
         })
@@ -187,6 +188,22 @@ impl Outcome {
         counts.dead_lettered += 1;
         self.dead_letters.push(letter);
     }
+}
+
+/// Whose ids the events of `group` have, where that will be asked for.
+fn origins(group: &Group) -> Vec<(Arc<str>, Origin)> {
+    let mut origins: Vec<(Arc<str>, Origin)> = Vec::new();
+    if !group.destination.meters().iter().any(|meter| meter.is_reconcilable()) {
+        return origins;
+    }
+    for slice in &group.slices {
+        let stream = &slice.chunk.stream;
+        // Streams come in runs: most slices are of the one before.
+        if origins.last().is_none_or(|(_, last)| *last != stream.origin) {
+            origins.push((Arc::clone(&stream.source.name), stream.origin));
+        }
+    }
+    origins
 }
 
 /// Where each file stands once all of `slices` are committed.

@@ -74,6 +74,10 @@ pub struct Validator {
     known: Vec<Known>,
     required: u64,
     id: Option<usize>,
+    /// The field whose values are summed.
+    quantity: Option<usize>,
+    /// Where the value of that field stands in the event that was checked last.
+    quantity_at: Option<(usize, usize)>,
     unknown_fields: UnknownFields,
     guards: Guards,
     /// The field whose time is the event's.
@@ -109,13 +113,15 @@ impl Validator {
         let schema = &edition.schema;
         let mut known: Vec<Known> = schema.fields().iter().map(Known::of).collect();
         let mut required = schema.required();
+        let listed =
+            |known: &[Known], name: &Arc<str>| known.iter().position(|field| field.name == *name);
         let id = meter.event_id_field.as_ref().map(|name| {
-            let listed = known.iter().position(|field| field.name == *name);
-            listed.unwrap_or_else(|| {
+            listed(&known, name).unwrap_or_else(|| {
                 known.push(Known::new(Arc::clone(name), FieldType::Any));
                 known.len() - 1
             })
         });
+        let quantity = meter.quantity_field.as_ref().and_then(|name| listed(&known, name));
         if let Some(index) = id {
             // What is missing is stamped.
             required &= !(1 << index);
@@ -133,6 +139,8 @@ impl Validator {
             known,
             required,
             id,
+            quantity,
+            quantity_at: None,
             unknown_fields: meter.unknown_fields,
             guards: meter.guards,
             event_time,
@@ -162,6 +170,17 @@ impl Validator {
         &self.kept
     }
 
+    /// Whether there is a field whose values are summed.
+    pub fn sums(&self) -> bool {
+        self.quantity.is_some()
+    }
+
+    /// Where the quantity of the event that was checked last stands, when it has one.
+    #[inline]
+    pub fn quantity(&self) -> Option<(usize, usize)> {
+        self.quantity_at
+    }
+
     /// Which values of the event that was checked last go out in other bytes.
     pub fn edits(&self) -> &Edits {
         &self.edits
@@ -180,6 +199,7 @@ impl Validator {
         self.nested_keys.clear();
         self.kept.clear();
         self.edits.clear();
+        self.quantity_at = None;
         scan.skip_space();
         let start = scan.at;
         if scan.peek() != b'{' {
@@ -311,6 +331,9 @@ impl Validator {
             if !(is_integer && is_short) || kind == FieldType::DateTime {
                 self.guard(line, (at, scan.at), index).map_err(|fault| (fault, Some(index)))?;
             }
+        }
+        if self.quantity == Some(index) {
+            self.quantity_at = Some((at, scan.at));
         }
         if is_id {
             if !matches!(line.get(at), Some(b'"' | b'-' | b'0'..=b'9')) {

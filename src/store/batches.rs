@@ -65,8 +65,8 @@ fn insert_one(
 ) -> rusqlite::Result<()> {
     let head = "INSERT INTO batches (meter, source, track_id, events, payload_bytes, wire_bytes, \
                 sha256, first_event_id, last_event_id, attempts, outcome_unknown_attempts, \
-                decided_attempts, created_at, schema) \
-                VALUES (?1, ?2, '', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10, ?11, ?12)";
+                decided_attempts, created_at, schema, quantity) \
+                VALUES (?1, ?2, '', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10, ?11, ?12, ?13)";
     transaction.prepare_cached(head)?.execute(params![
         origin.meter,
         origin.source,
@@ -80,6 +80,7 @@ fn insert_one(
         origin.decided,
         origin.created_at,
         origin.schema,
+        batch.quantity.map(|quantity| quantity.to_string()),
     ])?;
     let id = transaction.last_insert_rowid();
     transaction

@@ -11,8 +11,11 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use super::dead_letters::{self, Filter, StoredLetter};
 use super::decisions::{self, Objection};
 use super::reader::Reader;
+use super::reconciliations::{Books, Reconciled, Span};
+use super::refusals::{Filed, Filing, Refusal, Repeated};
 use super::{
-    Error, FILE_NAME, batches, check_idle_log, connect, migrations, tallies, track_prefix,
+    Error, FILE_NAME, batches, check_idle_log, connect, migrations, reconciliations, refusals,
+    tallies, track_prefix,
 };
 use crate::clock::Timestamp;
 use crate::group::PackedGroup;
@@ -119,6 +122,37 @@ impl Editor {
             objections.extend(decisions::confirm(&transaction, name, now)?.err());
         }
         unless_objected(transaction, objections)
+    }
+}
+
+impl Editor {
+    /// Files what is new of `refusals`, all of it in one transaction.
+    pub fn file(&mut self, filing: &Filing, refusals: &[Refusal]) -> Result<Filed, Error> {
+        let transaction = begin(&mut self.connection)?;
+        let filed = refusals::file(&transaction, filing, refusals)?;
+        transaction.commit()?;
+        Ok(filed)
+    }
+
+    /// What is known of events that Mediation dropped as repeats, each with its time.
+    pub fn repeated(
+        &mut self,
+        meter: &str,
+        repeats: &[(String, Timestamp)],
+    ) -> Result<Repeated, Error> {
+        let transaction = self.connection.transaction()?;
+        Ok(refusals::repeated(&transaction, meter, repeats)?)
+    }
+
+    /// What the books say of `meter` and `span`.
+    pub fn books(&mut self, meter: &str, span: &Span) -> Result<Books, Error> {
+        let transaction = self.connection.transaction()?;
+        Ok(reconciliations::books(&transaction, meter, span)?)
+    }
+
+    /// Keeps what a reconciliation of `meter` came to, unless a later one is kept.
+    pub fn keep(&mut self, meter: &str, found: &Reconciled) -> Result<(), Error> {
+        Ok(reconciliations::keep(&self.connection, meter, found)?)
     }
 }
 

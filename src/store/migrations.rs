@@ -13,7 +13,7 @@ use super::Error;
 const APPLICATION_ID: i32 = 0x6d74_7264;
 
 /// The migrations in order. Never change one that was released: add another.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     r"
 CREATE TABLE meta (
     key TEXT PRIMARY KEY,
@@ -185,6 +185,53 @@ CREATE TABLE schemas (
 
 -- The hash of the schema that the events were validated with; none: it was configured.
 ALTER TABLE batches ADD COLUMN schema BLOB;
+",
+    r"
+-- The sum of the events' quantities, a decimal number; NULL: not known.
+ALTER TABLE batches ADD COLUMN quantity TEXT;
+ALTER TABLE receipts ADD COLUMN quantity TEXT;
+
+-- Whose event ids this agent stamps: tells its events from those of others.
+CREATE TABLE origins (
+    origin INTEGER PRIMARY KEY,
+    source TEXT NOT NULL,
+    seen_at INTEGER NOT NULL
+);
+CREATE INDEX origins_by_time ON origins (seen_at);
+INSERT OR REPLACE INTO origins SELECT origin, source, updated_at FROM cursors;
+
+-- Delivered events that Mediation refused later: what is delivered is delivered - refused.
+ALTER TABLE tallies ADD COLUMN refused INTEGER NOT NULL DEFAULT 0;
+
+-- Each of them with its dead letter, which may be gone by now, and until when what Mediation has
+-- said of the event, by its clock, is settled by it.
+CREATE TABLE refusals (
+    letter INTEGER PRIMARY KEY,
+    meter TEXT NOT NULL,
+    event_id TEXT NOT NULL,
+    error_at INTEGER NOT NULL,
+    settled_until INTEGER NOT NULL,
+    quantity TEXT,
+    filed_at INTEGER NOT NULL
+);
+CREATE INDEX refusals_by_event ON refusals (meter, event_id);
+CREATE INDEX refusals_by_time ON refusals (meter, error_at);
+CREATE INDEX dead_letters_by_event ON dead_letters (meter, event_id);
+
+-- What the latest reconciliation of each meter came to.
+CREATE TABLE reconciliations (
+    meter TEXT PRIMARY KEY,
+    at INTEGER NOT NULL,
+    from_at INTEGER NOT NULL,
+    to_at INTEGER NOT NULL,
+    delivered INTEGER NOT NULL,
+    output INTEGER NOT NULL,
+    refused INTEGER NOT NULL,
+    waiting INTEGER NOT NULL,
+    repeats INTEGER NOT NULL,
+    unexplained INTEGER NOT NULL,
+    is_even INTEGER NOT NULL
+) WITHOUT ROWID;
 ",
 ];
 

@@ -40,6 +40,8 @@ pub struct Receipt {
     pub status: u16,
     /// Whether Mediation said that it had the events before.
     pub duplicate: bool,
+    /// The sum of the events' quantities, a decimal number; none: not known.
+    pub quantity: Option<String>,
 }
 
 /// The status of a receipt that no answer brought, but a person who knows that Mediation has it.
@@ -66,10 +68,10 @@ pub(super) fn replace_batch(
 ) -> rusqlite::Result<Option<u32>> {
     let copy = "INSERT INTO receipts (batch, meter, track_id, events, payload_bytes, wire_bytes, \
                 sha256, first_event_id, last_event_id, attempts, outcome_unknown_attempts, \
-                created_at, delivered_at, status, duplicate) \
+                created_at, delivered_at, status, duplicate, quantity) \
                 SELECT id, meter, track_id, events, payload_bytes, wire_bytes, \
                 sha256, first_event_id, last_event_id, ?2, outcome_unknown_attempts, created_at, \
-                ?3, ?4, ?5 FROM batches WHERE id = ?1 RETURNING events";
+                ?3, ?4, ?5, quantity FROM batches WHERE id = ?1 RETURNING events";
     let Answered { status, is_duplicate, at } = answered;
     let events = transaction
         .prepare_cached(copy)?
@@ -108,7 +110,7 @@ pub struct Filter {
 
 const COLUMNS: &str = "batch, track_id, meter, events, payload_bytes, wire_bytes, lower(hex(sha256)), \
                        first_event_id, last_event_id, attempts, outcome_unknown_attempts, \
-                       delivered_at, status, duplicate";
+                       delivered_at, status, duplicate, quantity";
 
 /// Numbers between which all receipts are of the time that `filter` means; none: there are none.
 pub(super) fn span(
@@ -185,5 +187,6 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Receipt> {
         delivered_at: Timestamp::from_millis(row.get(11)?),
         status: row.get(12)?,
         duplicate: row.get(13)?,
+        quantity: row.get(14)?,
     })
 }

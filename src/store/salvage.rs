@@ -363,12 +363,18 @@ fn leave_delivered(new: &Transaction<'_>) -> rusqlite::Result<()> {
 
 /// Makes the equation hold: what was read and is nowhere counts as discarded.
 fn account(new: &Transaction<'_>, now: Timestamp) -> Result<Vec<Missing>, Error> {
-    let sums = "SELECT meter, coalesce(sum(read - delivered - ignored - discarded), 0), \
+    // What was delivered and refused later is a dead letter; older stores do not know of it.
+    let query = "SELECT EXISTS (SELECT 1 FROM pragma_table_info('tallies') WHERE name = 'refused')";
+    let has_refused: bool = new.query_row(query, [], |row| row.get(0))?;
+    let delivered = if has_refused { "(delivered - refused)" } else { "delivered" };
+    let sums = format!(
+        "SELECT meter, coalesce(sum(read - {delivered} - ignored - discarded), 0), \
                 coalesce(sum(dead_lettered - replayed - discarded), 0) \
                 FROM (SELECT meter FROM tallies UNION SELECT meter FROM batches \
                 UNION SELECT meter FROM dead_letters) LEFT JOIN tallies USING (meter) \
-                GROUP BY meter";
-    let mut sums = new.prepare(sums)?;
+                GROUP BY meter"
+    );
+    let mut sums = new.prepare(&sums)?;
     let sums: Vec<(String, i64, i64)> = sums
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
         .collect::<rusqlite::Result<_>>()?;

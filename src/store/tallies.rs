@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, Transaction, params};
 use serde::Serialize;
 
+use super::reconciliations::{self, Reconciled};
 use crate::clock::Timestamp;
 use crate::dead_letter::DeadLetter;
 use crate::group::PackedGroup;
@@ -16,7 +17,7 @@ use crate::settlement::LaneState;
 pub struct Equation {
     /// Lines read.
     pub read: i64,
-    /// Events with a receipt.
+    /// Events with a receipt, without those that were refused later.
     pub delivered: i64,
     /// Lines in the dead letters.
     pub dead_lettered: i64,
@@ -35,8 +36,10 @@ pub struct Equation {
 pub struct MeterStatus {
     /// Events that wait for delivery.
     pub stored: i64,
-    /// Events with a receipt.
+    /// Events with a receipt, without those that were refused later.
     pub delivered: i64,
+    /// Events with a receipt that Mediation refused later; each became a dead letter.
+    pub refused_after_delivery: i64,
     /// Lines in the dead letters.
     pub dead_lettered: i64,
     /// Age of the oldest event that waits.
@@ -45,6 +48,9 @@ pub struct MeterStatus {
     pub state: String,
     /// Why it is held or tries again.
     pub reason: String,
+    /// What the latest comparison with Mediation came to; none: there was none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reconciled: Option<Reconciled>,
 }
 
 /// A source in `status`.
@@ -140,6 +146,22 @@ pub(super) fn add_refused(
     Ok(())
 }
 
+/// Counts a delivered event of `meter` that was refused later, and is a dead letter of `source` now.
+pub(super) fn add_refused_later(
+    transaction: &Transaction<'_>,
+    meter: &str,
+    source: &str,
+    at: Timestamp,
+) -> rusqlite::Result<()> {
+    let query = "INSERT INTO tallies (hour, meter, source, refused) VALUES (?1, ?2, '', 1) \
+                 ON CONFLICT DO UPDATE SET refused = refused + 1";
+    transaction.prepare_cached(query)?.execute(params![at.hour(), meter])?;
+    let query = "INSERT INTO tallies (hour, meter, source, dead_lettered) VALUES (?1, ?2, ?3, 1) \
+                 ON CONFLICT DO UPDATE SET dead_lettered = dead_lettered + 1";
+    transaction.prepare_cached(query)?.execute(params![at.hour(), meter, source])?;
+    Ok(())
+}
+
 /// Counts dead letters that became events again.
 pub(super) fn add_replayed(
     transaction: &Transaction<'_>,
@@ -194,6 +216,9 @@ pub(super) fn status(
         meter.state = row.get(1)?;
         meter.reason = row.get(2)?;
     }
+    for (name, found) in reconciliations::latest(connection)? {
+        meters.entry(name).or_default().reconciled = Some(found);
+    }
     for meter in meters.values_mut().filter(|meter| meter.state.is_empty()) {
         LaneState::Running.name().clone_into(&mut meter.state);
     }
@@ -221,8 +246,8 @@ fn counted(
     meters: &mut BTreeMap<String, MeterStatus>,
     sources: &mut BTreeMap<String, SourceStatus>,
 ) -> rusqlite::Result<Counted> {
-    let query = "SELECT meter, source, sum(read), sum(delivered), \
-                 sum(dead_lettered - replayed - discarded), sum(ignored), sum(discarded) \
+    let query = "SELECT meter, source, sum(read), sum(delivered - refused), \
+                 sum(dead_lettered - replayed - discarded), sum(ignored), sum(discarded), sum(refused) \
                  FROM tallies GROUP BY meter, source";
     let mut statement = connection.prepare(query)?;
     let mut rows = statement.query([])?;
@@ -234,7 +259,9 @@ fn counted(
             (row.get(4)?, row.get(5)?, row.get(6)?);
         // Lines of routed sources that are for no meter are counted without one.
         if !meter.is_empty() {
-            meters.entry(meter).or_default().delivered += delivered;
+            let meter = meters.entry(meter).or_default();
+            meter.delivered += delivered;
+            meter.refused_after_delivery += row.get::<_, i64>(7)?;
         }
         if !source.is_empty() {
             let source = sources.entry(source).or_default();

@@ -1,6 +1,7 @@
 mod cursors;
 mod decisions;
 mod receipts;
+mod refusals;
 mod salvage;
 
 use std::sync::Arc;
@@ -72,6 +73,7 @@ fn group(meter: &Arc<Meter>, events: u32, dead: u64, offset: u64) -> PackedGroup
         payload_bytes: 300,
         first_event_id: Some("a-1".into()),
         last_event_id: Some("a-2".into()),
+        quantity: None,
     };
     let read = u64::from(events) + dead + 1;
     let (source, name) = ("app".into(), Arc::clone(&meter.name));
@@ -83,6 +85,7 @@ fn group(meter: &Arc<Meter>, events: u32, dead: u64, offset: u64) -> PackedGroup
         dead_letters: (0..dead).map(|_| letter.clone()).collect(),
         cursors: vec![("app".into(), cursor(offset))],
         tallies: vec![tally],
+        origins: Vec::new(),
         permits: Vec::new(),
         notices: Vec::new(),
     }

@@ -7,12 +7,10 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::mediation::answer::Words;
+use crate::mediation::error::DUPLICATE_EVENT;
 
 /// Mediation's code for too many requests, whatever the status it comes with.
 const RATE_LIMITED: &str = "70002005";
-
-/// Mediation's code for events that it has already.
-const DUPLICATE_EVENT: &str = "70001204";
 
 /// Codes of mistakes in events: cut the batch until the wrong ones are alone.
 const WRONG_EVENTS: [&str; 3] = ["70000000", "70001200", "70001201"];

@@ -17,7 +17,7 @@ fn config(sim: &Sim) -> Config {
     Config { admin: "listen = \"127.0.0.1:0\"".to_owned(), ..Config::new(&sim.url(), STDIN) }
 }
 
-fn address(agent: &mut Agent) -> Result<SocketAddr> {
+pub(super) fn address(agent: &mut Agent) -> Result<SocketAddr> {
     let logged = agent.wait_logged("health, metrics and status are here")?;
     let text = logged["fields"]["address"].as_str().or(logged["address"].as_str());
     Ok(text.ok_or_else(|| format!("no address in {logged}"))?.parse()?)
@@ -34,7 +34,7 @@ fn ask(address: SocketAddr, request: &str) -> Result<(u16, String)> {
     Ok((head.split(' ').nth(1).ok_or("no status")?.parse()?, body.to_owned()))
 }
 
-fn fetch(address: SocketAddr, path: &str) -> Result<(u16, String)> {
+pub(super) fn fetch(address: SocketAddr, path: &str) -> Result<(u16, String)> {
     ask(address, &format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n"))
 }
 

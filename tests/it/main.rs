@@ -35,6 +35,7 @@ mod meter_trail;
 mod outage;
 mod rate;
 mod receipts;
+mod reconcile;
 mod regression;
 mod reload;
 mod reloads;

@@ -10,7 +10,7 @@ use crate::cli::store::{Opened, StoreArguments};
 use crate::store::receipts::Receipt;
 
 /// The columns of CSV: the keys of `--json`.
-const COLUMNS: [&str; 14] = [
+const COLUMNS: [&str; 15] = [
     "batch",
     "track_id",
     "meter",
@@ -25,6 +25,7 @@ const COLUMNS: [&str; 14] = [
     "delivered_at",
     "status",
     "duplicate",
+    "quantity",
 ];
 
 /// How a receipt is written.
@@ -102,6 +103,7 @@ mod tests {
             delivered_at: Timestamp::from_millis(1_763_705_651_123),
             status: 200,
             duplicate: true,
+            quantity: Some("12.5".into()),
         };
         let mut lines = Vec::new();
         write_json(&receipt, &mut lines)?;

@@ -24,6 +24,10 @@ pub(in super::super) struct Meter {
     pub(in super::super) version: Option<String>,
     pub(in super::super) upload_url: Option<String>,
     pub(in super::super) event_id_field: Option<String>,
+    /// Empty: none.
+    pub(in super::super) quantity_field: Option<String>,
+    pub(in super::super) is_sole_sender: bool,
+    pub(in super::super) output_operator: Option<String>,
     pub(in super::super) unknown_fields: UnknownFields,
     pub(in super::super) guards: Guards,
     pub(in super::super) schema: Schema,
@@ -75,6 +79,11 @@ impl Meter {
             version: reader.text_that("version", version),
             upload_url: reader.text("upload_url"),
             event_id_field: reader.text_that("event_id_field", field_name),
+            quantity_field: reader
+                .text_that("quantity_field", field_name)
+                .or_else(|| reader.is_empty_text("quantity_field").then(String::new)),
+            is_sole_sender: reader.boolean("sole_sender").unwrap_or(false),
+            output_operator: reader.text("output_operator"),
             unknown_fields: reader.choice("unknown_fields", &unknown_fields).unwrap_or_default(),
             guards: guards(&reader),
             schema: Schema::read(reader.section("schema")),

@@ -22,7 +22,7 @@ pub(super) fn base_url(
     let for_token =
         auth.token_url.is_none() && (auth.client_id.is_some() || auth.client_secret.is_set());
     let needed = for_token
-        || purpose == LoadFor::Control
+        || matches!(purpose, LoadFor::Control | LoadFor::Reconcile)
         || meters.iter().any(|meter| meter.global_id.is_some());
     if let Some(typed) = &mediation.base_url {
         let url = parse(BASE, typed, notes)?;

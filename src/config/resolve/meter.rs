@@ -8,7 +8,7 @@ use super::super::problem::{Notes, quoted};
 use super::super::raw;
 use super::{Surroundings, endpoint, file};
 use crate::mediation::percent;
-use crate::meter::{DEFAULT_VERSION, Guards, Limits, Meter};
+use crate::meter::{DEFAULT_VERSION, DOCUMENTED_QUANTITY, Guards, Limits, Meter};
 use crate::schema::edition::Current;
 use crate::schema::{Field, FieldType, Schema, export};
 
@@ -36,22 +36,28 @@ pub(super) fn resolve(
         }
         _ => None,
     };
-    let schema = if let raw::Schema::Export { refresh } = typed.schema {
+    let (schema, quantity_field) = if let raw::Schema::Export { refresh } = typed.schema {
         check_meter_apis(key, typed, base_url, notes);
-        Current::of_export(refresh)
+        // Whether the export lists it is known once there is one.
+        let name = typed.quantity_field.as_deref().unwrap_or(DOCUMENTED_QUANTITY);
+        (Current::of_export(refresh), Some(name).filter(|name| !name.is_empty()).map(Arc::from))
     } else {
         let schema = schema(key, &typed.schema, around, notes);
         if let Some(id) = &typed.event_id_field {
             check_event_id_field(key, id, &schema, notes);
         }
         check_event_time(key, &typed.guards, &schema, notes);
-        schema.into()
+        let quantity = quantity_field(key, typed.quantity_field.as_deref(), &schema, notes);
+        (schema.into(), quantity)
     };
     Arc::new(Meter {
         id: typed.id.clone(),
         version: typed.version.as_deref().unwrap_or(DEFAULT_VERSION).into(),
         schema,
         event_id_field: typed.event_id_field.as_deref().map(Arc::from),
+        quantity_field,
+        is_sole_sender: typed.is_sole_sender,
+        output_operator: typed.output_operator.as_deref().map(Arc::from),
         unknown_fields: typed.unknown_fields,
         guards: typed.guards,
         limits,
@@ -117,6 +123,29 @@ fn check_event_id_field(key: &str, name: &str, schema: &Schema, notes: &Notes) {
         let found = format!("{}, a field of type {}", quoted(name), kind.name());
         notes.problem(format!("{key}.event_id_field"), found, "a field of type string");
     }
+}
+
+/// The field that is summed: of numbers, and of the schema.
+fn quantity_field(
+    key: &str,
+    typed: Option<&str>,
+    schema: &Schema,
+    notes: &Notes,
+) -> Option<Arc<str>> {
+    let name = typed.unwrap_or(DOCUMENTED_QUANTITY);
+    let field = schema.fields().iter().find(|field| &*field.name == name);
+    let summed = field.filter(|field| {
+        matches!(field.kind, FieldType::Number | FieldType::Integer | FieldType::Any)
+    });
+    if typed.is_some() && !name.is_empty() && summed.is_none() {
+        let found = match field {
+            None => format!("{}, which the schema does not list", quoted(name)),
+            Some(field) => format!("{}, a field of type {}", quoted(name), field.kind.name()),
+        };
+        let expected = "a field of the schema of type number or integer, or \"\" for none";
+        notes.problem(format!("{key}.quantity_field"), found, expected);
+    }
+    summed.map(|field| Arc::clone(&field.name))
 }
 
 /// Without a time in it, the age of an event cannot be limited.

@@ -140,7 +140,7 @@ fn values_of_the_wrong_type_say_the_right_one() {
         "[store]\n#store",
         "[other]",
         &["other: found an unknown key, expected one of admin, agent, batch, delivery, log, \
-          mediation, meters, sources, store"],
+          mediation, meters, reconcile, sources, store"],
     );
     check(
         "[agent]\nname = \"edge-1\"",
@@ -219,6 +219,26 @@ fn values_that_contradict_each_other_are_told() {
         global_id = \"n\"\nevent_id_field = \"Quantity\"",
         &["meters.n.event_id_field: found \"Quantity\", a field of type number, expected a field \
          of type string"],
+    );
+}
+
+#[test]
+fn what_cannot_be_compared_is_told() {
+    check("#meter", "quantity_field = \"\"\nsole_sender = true\noutput_operator = \"2\"", &[]);
+    check(
+        "#meter",
+        "quantity_field = \"Amount\"",
+        &["meters.m.quantity_field: found \"Amount\", which the schema does not list, expected a \
+         field of the schema of type number or integer, or \"\" for none"],
+    );
+    check(
+        "#meter",
+        "[reconcile]\nevery = \"1h\"\ndelay = \"10ms\"",
+        &[
+            "reconcile.delay: found \"10ms\", expected 1s to 31d",
+            "reconcile.every: found no meter with an id, expected `id` in at least one section \
+             [meters.NAME]: what has none is not asked for",
+        ],
     );
 }
 

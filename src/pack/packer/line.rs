@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::chunk::{LineFault, Stream};
 use crate::dead_letter::{DeadLetter, Reason};
 use crate::meter::Meter;
-use crate::pack::event_id::event_id;
 use crate::pack::validate::Refusal;
+use crate::position::event_id;
 
 /// A line, or the event that was made of it.
 #[derive(Debug, Clone, Copy)]

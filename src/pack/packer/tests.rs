@@ -311,3 +311,29 @@ fn a_request_that_is_too_large_for_one_body_makes_several_in_one_group() -> Resu
     assert!(matches!(&*verdict.borrow(), Some(Verdict::Refused(lines)) if lines.len() == 5));
     Ok(())
 }
+
+#[test]
+fn quantities_are_summed_exactly_for_each_body() -> Result<(), Error> {
+    let line = |quantity: &str| {
+        format!(
+            "{{\"CustomerId\":\"c\",\"UsageIdentifier\":\"u\",\"UsageDate\":\"2026-11-21\",\"Quantity\":{quantity}}}\n"
+        )
+    };
+    let check = |quantities: &[&str], events_max: u32, expected: &[Option<&str>]| {
+        let limits = Limits { events_per_request_max: events_max, ..WIDE };
+        let lines: String = quantities.iter().map(|quantity| line(quantity)).collect();
+        let packed = Packer::new(2).pack(&group(&meter(limits, None), &lines), NOW)?;
+        let sums = packed.batches.iter().map(|batch| batch.quantity.map(|sum| sum.to_string()));
+        let sums: Vec<_> = sums.collect();
+        let sums: Vec<_> = sums.iter().map(Option::as_deref).collect();
+        assert_eq!(sums, expected, "{quantities:?}");
+        Ok::<(), Error>(())
+    };
+    check(&["0.1", "0.2", "1e1"], 1000, &[Some("10.3")])?;
+    check(&["0.1", "\"2\"", "3"], 1000, &[Some("3.1")])?;
+    check(&["1", "2", "3"], 2, &[Some("3"), Some("3")])?;
+    let no_sum = Meter { quantity_field: None, ..bare_meter(WIDE, None) };
+    let packed = Packer::new(2).pack(&group(&Arc::new(no_sum), &line("1")), NOW)?;
+    assert_eq!(packed.batches.first().map(|batch| batch.quantity), Some(None));
+    Ok(())
+}

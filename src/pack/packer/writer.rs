@@ -7,9 +7,10 @@ use super::line::Line;
 use crate::body::{ArrayWriter, Body, Error};
 use crate::group::PackedBatch;
 use crate::meter::Meter;
-use crate::pack::event_id::{Stamp, event_id};
+use crate::pack::event_id::Stamp;
 use crate::pack::validate::{Checked, Validator};
-use crate::position::Origin;
+use crate::position::{Origin, event_id};
+use crate::quantity::Quantity;
 
 /// Checks the events of one meter and writes them into bodies.
 #[derive(Debug)]
@@ -21,6 +22,7 @@ pub(super) struct Writer {
     array: ArrayWriter,
     events_max: u32,
     ends: Ends,
+    quantity: QuantitySum,
     /// For the stream of the last event, where the meter wants ids.
     stamp: Option<(Origin, Stamp)>,
     sealed: Vec<PackedBatch>,
@@ -34,6 +36,14 @@ struct Ends {
     last: Option<(Origin, u64)>,
     /// The id that the last event brought itself; empty when it was stamped.
     last_own: Vec<u8>,
+}
+
+/// What the events of the array that is being written sum up to.
+#[derive(Debug, Default)]
+struct QuantitySum {
+    sum: Quantity,
+    /// Some quantity is no number, or has more digits than can be summed.
+    is_unknown: bool,
 }
 
 /// Why an attempt ended.
@@ -66,6 +76,7 @@ impl Writer {
             array,
             events_max,
             ends: Ends::default(),
+            quantity: QuantitySum::default(),
             stamp: None,
             sealed: Vec::new(),
         }
@@ -89,6 +100,9 @@ impl Writer {
             }
         }
         self.array.end_event()?;
+        if let Some((start, end)) = self.validator.quantity() {
+            self.quantity.add(line.bytes.get(start..end).unwrap_or_default());
+        }
         if self.stamp.is_some() {
             self.ends.note(line, checked);
         }
@@ -137,6 +151,7 @@ impl Writer {
             return Err(Stopped::TooLarge);
         }
         let ends = std::mem::take(&mut self.ends);
+        let quantity = std::mem::take(&mut self.quantity);
         self.sealed.push(PackedBatch {
             meter: Arc::clone(&self.meter.name),
             schema: self.validator.edition().hash,
@@ -146,6 +161,7 @@ impl Writer {
             payload_bytes,
             last_event_id: ends.last(),
             first_event_id: ends.first,
+            quantity: quantity.known().filter(|_| self.validator.sums()),
         });
         Ok(())
     }
@@ -162,6 +178,20 @@ impl Writer {
     /// What can be used again, for another group.
     pub(super) fn into_parts(self) -> (Arc<Meter>, Validator, ArrayWriter) {
         (self.meter, self.validator, self.array)
+    }
+}
+
+impl QuantitySum {
+    #[inline]
+    fn add(&mut self, number: &[u8]) {
+        match Quantity::read(number).and_then(|quantity| self.sum.plus(quantity)) {
+            Some(sum) => self.sum = sum,
+            None => self.is_unknown = true,
+        }
+    }
+
+    fn known(self) -> Option<Quantity> {
+        (!self.is_unknown).then_some(self.sum)
     }
 }
 
