@@ -62,6 +62,7 @@ use crate::clock::Timestamp;
 pub use api::exchange::Exchange;
 pub use faults::Fault;
 pub use limits::Limits;
+pub use meters::assumptions::Assumptions;
 pub use meters::{MeterSettings, WhenStopped};
 pub use stats::{MeterStats, Repeat, Stats};
 
@@ -110,6 +111,8 @@ pub struct Settings {
     pub meters: Vec<MeterSettings>,
     /// What becomes of events for a meter that does not run.
     pub when_stopped: WhenStopped,
+    /// What the references leave open.
+    pub assumptions: Assumptions,
     /// The only entity that `Zuora-Entity-Ids` may name, and has to. None: it may be left out.
     pub entity_id: Option<String>,
     /// By how many seconds its clock, as the meter APIs show it in `Date`, is ahead.
@@ -132,6 +135,7 @@ impl Default for Settings {
             schema_check: true,
             meters: Vec::new(),
             when_stopped: WhenStopped::default(),
+            assumptions: Assumptions::default(),
             entity_id: None,
             clock_ahead_seconds: 0,
             seed: 0,
@@ -230,7 +234,8 @@ impl Simulator {
         if !address.ip().is_loopback() {
             return Err(Error::NotLoopback(address));
         }
-        let meters = Meters::new(&settings.meters, settings.when_stopped, Timestamp::now());
+        let Settings { when_stopped, assumptions, .. } = settings;
+        let meters = Meters::new(&settings.meters, when_stopped, assumptions, Timestamp::now());
         let meters = meters.map_err(Error::Meter)?;
         let failed = |source| Error::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;

@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::simulator::{
-    self, Fault, Limits, MeterSettings, Mode, Settings, Simulator, WhenStopped,
+    self, Assumptions, Fault, Limits, MeterSettings, Mode, Settings, Simulator, WhenStopped,
 };
 
 /// What `--help` says about faults.
@@ -73,6 +73,9 @@ pub struct Args {
     /// What becomes of events for a meter that does not run.
     #[arg(long, value_name = "WHAT", default_value = "keep", value_parser = when_stopped())]
     when_stopped: WhenStopped,
+    /// Decides a question that the references leave open the other way; may be given more than once.
+    #[arg(long = "assume", value_name = "NAME=VALUE")]
+    assumptions: Vec<Assumptions>,
     /// The entity that requests to the meter APIs have to name.
     #[arg(long, value_name = "ID")]
     entity_id: Option<String>,
@@ -180,6 +183,10 @@ impl Args {
             schema_check: !self.no_schema_check,
             meters: self.meters,
             when_stopped: self.when_stopped,
+            assumptions: self
+                .assumptions
+                .into_iter()
+                .fold(Assumptions::default(), Assumptions::and),
             entity_id: self.entity_id,
             clock_ahead_seconds: self.clock_ahead_seconds,
             seed: self.seed,

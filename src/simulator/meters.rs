@@ -2,21 +2,15 @@
 //! events.
 //!
 //! A meter that exists has a small pipeline behind ingestion; events for any other global id are
-//! only counted. What the references leave open is decided so:
-//!
-//! | question | answer |
-//! |---|---|
-//! | how long a state lasts that passes by itself | one look at the run status |
-//! | the number of STOPPING | 14 |
-//! | events for a meter that does not run | kept until it does, or refused: [`WhenStopped`] |
-//! | a run while it runs | 400, code 70002121 |
-//! | a unique key that was used before | 400, code 70002131 |
-//! | a test of a meter that runs | leaves its run status alone |
-//! | a run over days of an event store | reads nothing and ends |
-//! | an import of a meter that runs | it goes on with the new operators, nothing is remembered |
+//! only counted. What the references leave open is decided by [`assumptions`], each of which can be
+//! decided the other way, and by [`WhenStopped`]. A second run while one runs is refused with code
+//! 70002121, a unique key that was used before with 70002131; STOPPING has the number 14.
 
+pub(super) mod assumptions;
 pub(super) mod dedupe;
 pub(super) mod definition;
+mod graph;
+mod late;
 pub(super) mod pipeline;
 pub(super) mod session;
 pub(super) mod trail;
@@ -27,6 +21,7 @@ use serde_json::value::RawValue;
 
 use super::api::reply::Refused;
 use crate::clock::Timestamp;
+use assumptions::{Assumptions, Question};
 use definition::Definition;
 use pipeline::Pipeline;
 use session::{Session, State};
@@ -74,6 +69,7 @@ pub(super) struct Meters {
     /// Events of uploaded files, by the file's id.
     files: BTreeMap<u64, Vec<Box<RawValue>>>,
     when_stopped: WhenStopped,
+    assumptions: Assumptions,
     sessions: u64,
     requests: u64,
 }
@@ -89,6 +85,7 @@ pub(super) struct Meter {
     pub(super) created_at: Timestamp,
     pub(super) updated_at: Timestamp,
     pipeline: Pipeline,
+    assumptions: Assumptions,
     session: Option<Session>,
     unique_keys: HashSet<String>,
     /// Events that came while it did not run.
@@ -110,12 +107,14 @@ impl Meters {
     pub(super) fn new(
         settings: &[MeterSettings],
         when_stopped: WhenStopped,
+        assumptions: Assumptions,
         now: Timestamp,
     ) -> Result<Self, String> {
         let mut meters = Self {
             by_id: BTreeMap::new(),
             files: BTreeMap::new(),
             when_stopped,
+            assumptions,
             sessions: 0,
             requests: 0,
         };
@@ -124,7 +123,8 @@ impl Meters {
             let definition = Definition::read(text)
                 .map_err(|error| format!("the definition of meter {}: {error}", meter.id))?;
             let session = meters.next_session(false, now);
-            let mut made = Meter::new(meter.id, meter.global_id.clone(), definition, now);
+            let mut made =
+                Meter::new(meter.id, meter.global_id.clone(), definition, assumptions, now);
             (made.session, made.state) = (Some(session), State::Running);
             meters.by_id.insert(meter.id, made);
         }
@@ -156,13 +156,15 @@ impl Meters {
         for file in &request.files {
             events.extend(self.file(file)?.to_vec());
         }
+        let assumptions = self.assumptions;
         let meter = self.find(id, Some(version))?;
         if let Some(key) = &request.unique_key
             && meter.unique_keys.contains(key)
         {
             return Err(Refused::bad("70002131", format!("Duplicate uniqueKey: {key}")));
         }
-        if meter.state.takes_events() || meter.state == State::Stopping {
+        let may_run_again = assumptions.differ(Question::RunWhileRunning);
+        if (meter.state.takes_events() || meter.state == State::Stopping) && !may_run_again {
             return Err(Refused::bad("70002121", "The meter version is already running."));
         }
         let session = self.next_session(false, now);
@@ -170,7 +172,7 @@ impl Meters {
         meter.unique_keys.extend(request.unique_key);
         let ends = !request.files.is_empty() || request.is_event_store;
         meter.session = Some(session.clone());
-        meter.state = State::Initializing { ends };
+        meter.begin(State::Initializing { ends });
         events.append(&mut meter.pending);
         meter.process(&session, &events, now);
         Ok((meter, session))
@@ -190,10 +192,11 @@ impl Meters {
         self.find(id, Some(version))?;
         let session = self.next_session(true, now);
         let meter = self.find(id, Some(version))?;
-        let mut pipeline = Pipeline::new(&meter.definition);
+        let mut pipeline = Pipeline::new(&meter.definition, meter.assumptions);
         let errors = pipeline.process(&mut meter.trail, &session, &events, now);
-        if !meter.state.takes_events() && meter.state != State::Stopping {
-            meter.state = State::Testing { passes: errors == 0 };
+        let is_busy = meter.state.takes_events() || meter.state == State::Stopping;
+        if !is_busy || meter.assumptions.differ(Question::TestOfRunning) {
+            meter.begin(State::Testing { passes: errors == 0 });
         }
         Ok((meter, session))
     }
@@ -229,13 +232,21 @@ impl Meters {
         let next = self.by_id.keys().next_back().map_or(1, |last| last + 1);
         let global_id =
             global_id.unwrap_or_else(|| format!("{:032x}", 0x8a8a_u128 << 112 | u128::from(next)));
+        let assumptions = self.assumptions;
         let known = self.by_global_id(&global_id).map(|meter| meter.id);
         let id = known.unwrap_or(next);
         let meter = self
             .by_id
             .entry(id)
-            .or_insert_with(|| Meter::new(id, global_id, Definition::default(), now));
-        meter.pipeline = Pipeline::new(&definition);
+            .or_insert_with(|| Meter::new(id, global_id, Definition::default(), assumptions, now));
+        let pipeline = Pipeline::new(&definition, assumptions);
+        let old = std::mem::replace(&mut meter.pipeline, pipeline);
+        if assumptions.differ(Question::ImportRemembers) {
+            meter.pipeline.remember(old);
+        }
+        if assumptions.differ(Question::ImportOfRunning) && meter.state.takes_events() {
+            meter.state = State::Paused;
+        }
         (meter.definition, meter.updated_at) = (definition, now);
         meter
     }
@@ -270,19 +281,34 @@ impl Meters {
 }
 
 impl Meter {
-    fn new(id: u64, global_id: String, definition: Definition, now: Timestamp) -> Self {
+    fn new(
+        id: u64,
+        global_id: String,
+        definition: Definition,
+        assumptions: Assumptions,
+        now: Timestamp,
+    ) -> Self {
         Self {
             id,
             global_id,
-            pipeline: Pipeline::new(&definition),
+            pipeline: Pipeline::new(&definition, assumptions),
             definition,
             state: State::NeverRun,
-            trail: Trail::default(),
+            trail: Trail::new(assumptions),
+            assumptions,
             created_at: now,
             updated_at: now,
             session: None,
             unique_keys: HashSet::new(),
             pending: Vec::new(),
+        }
+    }
+
+    /// Comes to `state`, or to what that passes to.
+    fn begin(&mut self, state: State) {
+        self.state = state;
+        while self.assumptions.differ(Question::PassingStates) && self.state.next() != self.state {
+            self.state = self.state.next();
         }
     }
 
@@ -298,7 +324,7 @@ impl Meter {
                 Err(Refused::bad("70002122", "The meter version is not running."))
             }
             _ => {
-                self.state = if is_forced { State::Paused } else { State::Stopping };
+                self.begin(if is_forced { State::Paused } else { State::Stopping });
                 Ok(())
             }
         }

@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 mod api;
+mod assumptions;
 
 use super::{Error, Handle, Limits, Mode, Settings, Simulator};
 

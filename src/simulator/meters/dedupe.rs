@@ -21,6 +21,14 @@ impl Keys {
         Self { ttl, count_max: count_max.max(1), known: HashSet::new(), order: VecDeque::new() }
     }
 
+    /// Counts the time of a known key from `now` on.
+    pub(super) fn renew(&mut self, key: &str, now: Timestamp) {
+        let Some(place) = self.order.iter().position(|(_, known)| known == key) else { return };
+        if let Some((_, key)) = self.order.remove(place) {
+            self.order.push_back((now, key));
+        }
+    }
+
     /// Whether `key` is new at `now`; it is known from here on.
     pub(super) fn is_new(&mut self, key: &str, now: Timestamp) -> bool {
         while let Some((at, oldest)) = self.order.front()
@@ -45,6 +53,15 @@ impl Keys {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_that_is_renewed_is_known_for_longer() {
+        let mut keys = Keys::new(Duration::from_secs(10), 2);
+        let at = |seconds: i64| Timestamp::from_millis(seconds * 1000);
+        assert!(keys.is_new("a", at(0)) && !keys.is_new("a", at(9)));
+        keys.renew("a", at(9));
+        assert!(!keys.is_new("a", at(18)) && keys.is_new("a", at(19)));
+    }
 
     #[test]
     fn a_key_is_known_until_its_time_is_over_or_too_many_came_after_it() {

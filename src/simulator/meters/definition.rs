@@ -1,12 +1,13 @@
 //! A meter as it is exported and imported, as far as the simulator understands it.
 //!
-//! Understood are the fields that must be there and their types, and deduplicators. Operators
-//! work in the order in which they are listed; all others let events through as they are.
+//! Understood are the fields that must be there and their types, deduplicators, aggregators that wait
+//! for late events, and who hands events to whom. All other operators let events through as they are.
 
 use std::time::Duration;
 
 use serde_json::Value;
 
+use super::graph::Graph;
 use crate::units::Period;
 
 /// A streaming meter with a deduplicator over `EventId`.
@@ -24,6 +25,7 @@ pub(in super::super) struct Definition {
     pub(in super::super) document: Value,
     pub(in super::super) versions: Vec<String>,
     pub(super) operators: Vec<Operator>,
+    pub(super) graph: Graph,
 }
 
 /// One operator.
@@ -51,6 +53,12 @@ pub(super) enum Work {
         ttl: Duration,
         keys_max: usize,
     },
+    /// Lets events through whose time is at most so far behind the newest one's.
+    Wait {
+        /// The field with the time.
+        field: String,
+        patience: Duration,
+    },
 }
 
 /// A field of the schema.
@@ -70,21 +78,31 @@ impl Definition {
             return Err("a name and at least one version are wanted".to_owned());
         }
         let fields = fields(&document);
+        let time = event_time(&document);
         let tasks = array(versions.last().and_then(|version| version.get("tasks")));
+        let before = |task: &Value| {
+            let before = array(task.get("predecessors")).iter();
+            (string(task.get("id")), before.map(|task| string(task.get("id"))).collect())
+        };
+        let graph = Graph::of(&tasks.iter().map(before).collect::<Vec<_>>())?;
         Ok(Self {
             text: text.to_owned(),
             versions: versions.iter().map(|version| string(version.get("version"))).collect(),
-            operators: tasks.iter().map(|task| operator(task, &fields)).collect(),
+            operators: tasks.iter().map(|task| operator(task, &fields, time.as_deref())).collect(),
+            graph,
             document,
         })
     }
 }
 
-fn operator(task: &Value, fields: &[Field]) -> Operator {
+fn operator(task: &Value, fields: &[Field], time: Option<&str>) -> Operator {
     let kind = string(task.get("operatorType"));
     let work = match kind.as_str() {
         "ZUORA_BULK_API" | "LOCAL_FILE" => Work::Check(fields.to_vec()),
         "DEDUPLICATE" => deduplicator(task.get("metadata").unwrap_or(&Value::Null)),
+        "AGGREGATOR" | "REALTIME_EVENT_AGGREGATOR" => {
+            waiting(task.get("metadata").unwrap_or(&Value::Null), time).unwrap_or_default()
+        }
         _ => Work::Pass,
     };
     let shown = if kind == "ZUORA_BULK_API" { "STREAMING_API_SOURCE".to_owned() } else { kind };
@@ -102,6 +120,12 @@ fn deduplicator(metadata: &Value) -> Work {
         ttl: ttl.unwrap_or(TTL),
         keys_max: keys_max.and_then(|max| usize::try_from(max).ok()).unwrap_or(KEYS_MAX),
     }
+}
+
+/// What an aggregator waits for, when it says so and events have a time.
+fn waiting(metadata: &Value, time: Option<&str>) -> Option<Work> {
+    let patience = metadata.get("maxOutOfOrderness")?.as_str().and_then(ttl)?;
+    Some(Work::Wait { field: time?.to_owned(), patience })
 }
 
 /// `1 day`, `30 days`, `12 hours`, `90m`.
@@ -128,6 +152,16 @@ fn fields(document: &Value) -> Vec<Field> {
         required: required.iter().any(|wanted| wanted.as_str() == Some(name)),
     };
     properties.into_iter().flatten().map(field).collect()
+}
+
+/// The field with the event's time: the one that says so, else the first one of that type.
+fn event_time(document: &Value) -> Option<String> {
+    let properties = document.pointer("/schemas/0/schema/properties")?.as_object()?;
+    let is_time = |property: &Value| property.get("eventTime") == Some(&Value::Bool(true));
+    let is_datetime = |property: &Value| string(property.get("type")) == "datetime";
+    let named = properties.iter().find(|(_, property)| is_time(property));
+    let named = named.or_else(|| properties.iter().find(|(_, property)| is_datetime(property)));
+    named.map(|(name, _)| name.clone())
 }
 
 fn array(value: Option<&Value>) -> &[Value] {

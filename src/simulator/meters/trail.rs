@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use super::assumptions::{Assumptions, Question};
 use super::definition::Operator;
 use super::session::Session;
 use crate::clock::Timestamp;
@@ -21,6 +22,7 @@ pub(in super::super) struct Trail {
     entries: Vec<Entry>,
     tallies: Vec<Tally>,
     samples: BTreeMap<u64, u64>,
+    assumptions: Assumptions,
 }
 
 /// One event at one operator.
@@ -50,8 +52,8 @@ pub(super) struct Tally {
     pub(super) session: String,
     pub(super) is_debug: bool,
     pub(super) operator_id: String,
-    /// Whether the operator is the last one.
-    pub(super) is_last: bool,
+    /// Whether nobody gets events from the operator.
+    pub(super) is_sink: bool,
     /// None: they came through.
     pub(super) error_code: Option<&'static str>,
     pub(super) count: u64,
@@ -69,18 +71,27 @@ pub(in super::super) struct Filter {
     pub(in super::super) operators: Vec<String>,
 }
 
+/// What an entry or a count is about.
+struct Of<'o> {
+    is_debug: bool,
+    at: Timestamp,
+    session: &'o str,
+    operator: &'o str,
+}
+
 impl Filter {
-    fn fits(&self, is_debug: bool, at: Timestamp, session: &str, operator: &str) -> bool {
+    fn fits(&self, of: &Of<'_>, assumptions: Assumptions) -> bool {
         let is_in = |list: &[String], item: &str| {
             list.is_empty() || list.iter().any(|wanted| wanted == item)
         };
         // Times have whole seconds: the last one belongs to it to its end.
         let second = |at: Timestamp| at.as_millis().div_euclid(1000);
-        is_debug == self.is_debug
-            && self.from.is_none_or(|from| second(at) >= second(from))
-            && self.to.is_none_or(|to| second(at) <= second(to))
-            && is_in(&self.sessions, session)
-            && is_in(&self.operators, operator)
+        let end = i64::from(assumptions.differ(Question::SpanEnd));
+        of.is_debug == self.is_debug
+            && self.from.is_none_or(|from| second(of.at) >= second(from))
+            && self.to.is_none_or(|to| second(of.at) + end <= second(to))
+            && is_in(&self.sessions, of.session)
+            && is_in(&self.operators, of.operator)
     }
 }
 
@@ -88,7 +99,7 @@ impl Entry {
     pub(super) fn new(
         session: &Session,
         operator: &Operator,
-        event: &RawValue,
+        payload: Box<RawValue>,
         number: u64,
         now: Timestamp,
     ) -> Self {
@@ -97,7 +108,7 @@ impl Entry {
             timestamp: now.to_string(),
             error_code: None,
             error_message: None,
-            payload: event.to_owned(),
+            payload,
             event_id: format!("00000000-0000-4000-8000-{:012x}|{number}", session.number),
             trace_id: format!("{number:032x}"),
             operator_type: operator.kind.clone(),
@@ -116,6 +127,17 @@ impl Entry {
 }
 
 impl Trail {
+    pub(super) fn new(assumptions: Assumptions) -> Self {
+        Self { assumptions, ..Self::default() }
+    }
+
+    /// The event as an entry has it.
+    pub(super) fn payload(&self, event: &RawValue) -> Box<RawValue> {
+        let text = || serde_json::value::to_raw_value(event.get()).ok();
+        let as_text = self.assumptions.differ(Question::Payload).then(text).flatten();
+        as_text.unwrap_or_else(|| event.to_owned())
+    }
+
     pub(super) fn enter(&mut self, entry: Entry) {
         self.entries.push(entry);
     }
@@ -128,28 +150,38 @@ impl Trail {
     pub(super) fn wants_sample(&mut self, session: &Session) -> bool {
         let samples = self.samples.entry(session.number).or_default();
         *samples += 1;
-        *samples <= SAMPLES_MAX
+        *samples <= SAMPLES_MAX || self.assumptions.differ(Question::Samples)
     }
 
     /// The entries that are meant, in the order in which they were written.
     pub(in super::super) fn entries(&self, filter: &Filter, is_error: bool) -> Vec<&Entry> {
         let is_meant = |entry: &&Entry| {
-            let session = entry.session.name();
-            entry.error_code.is_some() == is_error
-                && filter.fits(entry.session.is_debug, entry.at, &session, &entry.operator_id)
+            let of = Of {
+                is_debug: entry.session.is_debug,
+                at: entry.at,
+                session: &entry.session.name(),
+                operator: &entry.operator_id,
+            };
+            entry.error_code.is_some() == is_error && filter.fits(&of, self.assumptions)
         };
         self.entries.iter().filter(is_meant).collect()
     }
 
     /// The counts that are meant, by `dimensions`. Of errors by code no output is told; by
-    /// operator it is what that operator let through, else what the last one did.
+    /// operator it is what that operator let through, else what the last ones did.
     pub(in super::super) fn summary(&self, filter: &Filter, dimensions: &[String]) -> Vec<Value> {
         let has = |name: &str| dimensions.iter().any(|dimension| dimension == name);
-        let (by_operator, by_code) = (has("processorId"), has("errorCode"));
+        let counts_all = has("processorId") || self.assumptions.differ(Question::Output);
+        let by_code = has("errorCode");
         let mut rows: BTreeMap<Vec<(&str, &str)>, (u64, u64)> = BTreeMap::new();
         for tally in &self.tallies {
-            let is_meant =
-                filter.fits(tally.is_debug, tally.at, &tally.session, &tally.operator_id);
+            let of = Of {
+                is_debug: tally.is_debug,
+                at: tally.at,
+                session: &tally.session,
+                operator: &tally.operator_id,
+            };
+            let is_meant = filter.fits(&of, self.assumptions);
             if !is_meant || (by_code && tally.error_code.is_none()) {
                 continue;
             }
@@ -162,7 +194,7 @@ impl Trail {
             let (output, errors) = rows.entry(group).or_default();
             if tally.error_code.is_some() {
                 *errors += tally.count;
-            } else if by_operator || tally.is_last {
+            } else if counts_all || tally.is_sink {
                 *output += tally.count;
             }
         }
