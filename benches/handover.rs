@@ -7,6 +7,7 @@ use std::time::Duration;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use meterd::intake::intake;
 use meterd::pack::batcher;
+use meterd::telemetry::Pulse;
 use tokio_util::sync::CancellationToken;
 
 fn handover(criterion: &mut Criterion) {
@@ -27,7 +28,7 @@ fn handover(criterion: &mut Criterion) {
                 let never = CancellationToken::new();
                 std::thread::scope(|scope| {
                     scope.spawn(|| {
-                        batcher::run(&outlet, settings, &groups);
+                        batcher::run(&outlet, settings, &groups, &Pulse::default());
                         drop(groups);
                     });
                     for chunk in chunks {

@@ -202,6 +202,7 @@ impl Committer<'_> {
         if self.prune_at > Instant::now() {
             return;
         }
+        let _beat = self.pulse.beat();
         let is_more = self.store.prune(Timestamp::now()).unwrap_or_else(|error| {
             tracing::warn!(%error, "failed to forget old receipts, trying again later");
             false

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use crate::chunk::{Buffer, SourceTag};
 use crate::intake::Intake;
 use crate::stop::Stop;
-use crate::telemetry::Vitals;
+use crate::telemetry::{Pulse, Vitals};
 pub use prepare::{Error, Prepared, Running, check, prepare};
 
 /// What every source gets from the agent.
@@ -38,6 +38,8 @@ pub struct Context {
     pub stop: Stop,
     /// Whether the store is full, among other things.
     pub vitals: Arc<Vitals>,
+    /// Whether it makes progress.
+    pub pulse: Arc<Pulse>,
 }
 
 /// The settings of one source, by its `type`.

@@ -109,11 +109,31 @@ impl Default for Pulse {
 #[derive(Debug)]
 pub struct Beat<'p>(&'p Pulse);
 
+/// A wait within work that may be long and is no fault of the stage; the work begins anew when this
+/// is dropped.
+#[derive(Debug)]
+pub struct Rest<'p> {
+    pulse: &'p Pulse,
+    was_busy: bool,
+}
+
 impl Pulse {
     /// Begins to work on something.
     pub fn beat(&self) -> Beat<'_> {
         self.since.store(self.millis() + 1, Ordering::Relaxed);
         Beat(self)
+    }
+
+    /// Goes on with the next thing, if it works.
+    pub fn go_on(&self) {
+        if self.since.load(Ordering::Relaxed) != 0 {
+            self.since.store(self.millis() + 1, Ordering::Relaxed);
+        }
+    }
+
+    /// Waits for others.
+    pub fn rest(&self) -> Rest<'_> {
+        Rest { pulse: self, was_busy: self.since.swap(0, Ordering::Relaxed) != 0 }
     }
 
     /// For how long it has worked on one thing; none while it waits.
@@ -124,6 +144,14 @@ impl Pulse {
 
     fn millis(&self) -> u64 {
         u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+impl Drop for Rest<'_> {
+    fn drop(&mut self) {
+        if self.was_busy {
+            self.pulse.since.store(self.pulse.millis() + 1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -263,5 +291,42 @@ mod tests {
         drop(beat);
         assert!(vitals.stuck_for(Duration::ZERO).is_empty());
         assert_eq!(packer.busy_for(), None);
+    }
+
+    #[test]
+    fn a_stage_that_waits_for_others_is_not_stuck_and_begins_anew_behind_the_wait() {
+        let pulse = Pulse::default();
+        drop(pulse.rest());
+        pulse.go_on();
+        assert_eq!(pulse.busy_for(), None);
+        let beat = pulse.beat();
+        let wait = || {
+            while pulse.busy_for() < Some(Duration::from_millis(5)) {
+                std::hint::spin_loop();
+            }
+        };
+        wait();
+        let rest = pulse.rest();
+        assert_eq!(pulse.busy_for(), None);
+        drop(rest);
+        assert!(pulse.busy_for() < Some(Duration::from_millis(5)));
+        wait();
+        pulse.go_on();
+        assert!(pulse.busy_for() < Some(Duration::from_millis(5)));
+        drop(beat);
+        assert_eq!(pulse.busy_for(), None);
+    }
+
+    #[test]
+    fn a_stage_that_has_ended_is_not_stuck() {
+        let vitals = Vitals::default();
+        let source = vitals.stage("source/app");
+        std::mem::forget(source.beat());
+        while source.busy_for() < Some(Duration::from_millis(1)) {
+            std::hint::spin_loop();
+        }
+        assert_eq!(vitals.stuck_for(Duration::ZERO), ["source/app"]);
+        drop(source);
+        assert!(vitals.stuck_for(Duration::ZERO).is_empty());
     }
 }

@@ -235,7 +235,8 @@ impl Sources {
         holds::start(&tag, postings, &stop.drain, supervisor);
         let (intake, drained) = intake.traced();
         let (agent, vitals) = (Arc::clone(&self.agent), Arc::clone(&self.vitals));
-        let context = Context { agent, tag: Arc::clone(&tag), intake, stop, vitals };
+        let pulse = vitals.stage(&member(&tag.name));
+        let context = Context { agent, tag: Arc::clone(&tag), intake, stop, vitals, pulse };
         let address = prepared.address();
         let role = if prepared.ends() { Role::EndingSource } else { Role::EndlessSource };
         match prepared.into_running(context) {

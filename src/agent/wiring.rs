@@ -65,6 +65,7 @@ pub(super) fn start(
         postings: &postings,
         phase: &phase,
         misfit: pack::stored::misfit,
+        vitals: &vitals,
     };
     let lanes = Lanes::start(&settings.delivery, &settings.meters, parts)?;
     for stranger in strangers {
@@ -194,8 +195,9 @@ fn start_packing(
         supervisor
             .thread(&name, Role::Stage, move || pack::run(level, &waiting, &packed, &pulse))?;
     }
+    let pulse = vitals.stage("batcher");
     supervisor.thread("batcher", Role::Stage, move || {
-        batcher::run(&outlet, batching, &groups);
+        batcher::run(&outlet, batching, &groups, &pulse);
         Ok::<(), Error>(())
     })
 }

@@ -24,6 +24,7 @@ use crate::mediation::answer::Words;
 use crate::meter::Meter;
 use crate::settlement::{BatchId, LaneState, Settlement};
 use crate::store::reader::Reader;
+use crate::telemetry::Pulse;
 use crate::tenant::backoff;
 use crate::tenant::outcome::{Cause, Outcome};
 use contract::Contract;
@@ -77,6 +78,11 @@ pub struct Setup {
 }
 
 impl Setup {
+    /// Whose lane works so.
+    pub fn meter_name(&self) -> &str {
+        &self.meter.name
+    }
+
     /// Of the lane of `meter`.
     pub fn new(settings: &Settings, meter: Arc<Meter>) -> Self {
         Self {
@@ -143,7 +149,7 @@ impl Lane {
 
     /// Sends until the phase says that it is over, first behind what is left of a wait that the
     /// server asked for before.
-    pub async fn run(mut self) {
+    pub async fn run(mut self, pulse: Arc<Pulse>) {
         let opens_at = self.sender.gate.opens_at();
         match opens_at.map(|at| at.saturating_duration_since(Instant::now())) {
             None => self.sender.note(self.state(LaneState::Running, String::new())),
@@ -160,7 +166,9 @@ impl Lane {
                 self.is_exhausted = false;
                 before = phase;
             }
+            let beat = pulse.beat();
             self.fill(phase).await;
+            drop(beat);
             if self.under_way.is_empty() && self.is_over(phase) {
                 if self.is_removed {
                     self.take_leave().await;

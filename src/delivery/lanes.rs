@@ -17,6 +17,7 @@ use crate::meter::Meter;
 use crate::settlement::Posting;
 use crate::store;
 use crate::store::reader::Reader;
+use crate::telemetry::Vitals;
 use crate::tenant::Tenant;
 use crate::tenant::gate::Gate;
 
@@ -47,6 +48,7 @@ struct Supplies {
     reader: Arc<Mutex<Reader>>,
     written: watch::Receiver<i64>,
     misfit: Misfit,
+    vitals: Arc<Vitals>,
 }
 
 /// What lanes need beside their meters.
@@ -62,6 +64,8 @@ pub struct Parts<'p> {
     pub phase: &'p watch::Receiver<Phase>,
     /// Judges what was validated with another edition of the schema.
     pub misfit: Misfit,
+    /// Told that lanes make progress.
+    pub vitals: &'p Arc<Vitals>,
 }
 
 impl Lanes {
@@ -72,7 +76,7 @@ impl Lanes {
         meters: &[Arc<Meter>],
         parts: Parts<'_>,
     ) -> Result<Self, store::Error> {
-        let Parts { tenant, reader, postings, phase, misfit } = parts;
+        let Parts { tenant, reader, postings, phase, misfit, vitals } = parts;
         let (waits, now) = (reader.waits()?, Timestamp::now());
         let mut tasks = JoinSet::new();
         tenant.budget.pause(now.until(waits.tenant));
@@ -85,7 +89,7 @@ impl Lanes {
             phase: phase.clone(),
             retry_after_max: settings.tenant.retry_after_max,
         };
-        let supplies = Supplies { sender, reader, written, misfit };
+        let supplies = Supplies { sender, reader, written, misfit, vitals: Arc::clone(vitals) };
         let mut lanes = Self { tasks, seats: BTreeMap::new(), supplies: Some(supplies) };
         for (name, until) in waits.meters {
             lanes.seats.entry(name.into()).or_default().gate.close_for(now.until(until));
@@ -138,7 +142,8 @@ impl Lanes {
         for seat in self.seats.values().filter(|seat| seat.setup.is_closed()) {
             let setup = seat.setup.borrow().clone();
             if let Some(setup) = setup {
-                self.tasks.spawn(supplies.lane(seat, setup).run());
+                let pulse = supplies.vitals.stage(&format!("lane/{}", setup.meter_name()));
+                self.tasks.spawn(supplies.lane(seat, setup).run(pulse));
             }
         }
     }

@@ -178,6 +178,7 @@ async fn a_meter_that_is_held_for_an_hour_delays_no_other_and_delivers_all_of_it
         postings: &postings,
         phase: &phase,
         misfit: |_, _, _, _| Ok(None),
+        vitals: &Arc::default(),
     };
     let _lanes = Lanes::start(&settings(), &scene.meters, parts)?;
     scene.until("the hold", |scene| scene.states.last() == Some(&LaneState::Held)).await?;

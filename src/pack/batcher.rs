@@ -19,6 +19,7 @@ use crate::meter::{Meter, Roster};
 use crate::notice::Notice;
 use crate::position::Numbering;
 use crate::routing::Destination;
+use crate::telemetry::Pulse;
 
 /// How often a batcher with open groups looks whether sources wait for room.
 const PRESSURE_INTERVAL: Duration = Duration::from_millis(10);
@@ -40,7 +41,12 @@ impl Settings {
 }
 
 /// Cuts chunks into groups until the intake closes and everything is handed over.
-pub fn run(outlet: &Outlet, mut settings: watch::Receiver<Settings>, groups: &Sender<Group>) {
+pub fn run(
+    outlet: &Outlet,
+    mut settings: watch::Receiver<Settings>,
+    groups: &Sender<Group>,
+    pulse: &Pulse,
+) {
     let now = settings.borrow_and_update().clone();
     let mut batcher = Batcher { settings: now, groups, next: 0, open: Vec::new() };
     loop {
@@ -52,6 +58,8 @@ pub fn run(outlet: &Outlet, mut settings: watch::Receiver<Settings>, groups: &Se
             }
             None => outlet.chunks.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
+        // It waits for packers only, which are stuck themselves when that takes long.
+        let _beat = pulse.beat();
         let go_on = match received {
             Ok(chunk) => {
                 let go_on = !settings.has_changed().unwrap_or(false)

@@ -170,7 +170,9 @@ impl Run<'_> {
         let mut is_last = false;
         let mut stream = None;
         let mut counted = 0;
+        let _beat = self.context.pulse.beat();
         loop {
+            self.context.pulse.go_on();
             let step = if is_last {
                 place.read_last_line(file, self.context, self.line_bytes_max)?
             } else {

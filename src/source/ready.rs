@@ -30,6 +30,8 @@ impl Ready {
         context: &Context,
         until: &CancellationToken,
     ) -> Result<(), Closed> {
+        // A hold and a full intake are no fault of the source.
+        let _rest = context.pulse.rest();
         context.intake.block_on(self.send_until(context, until))
     }
 

@@ -93,6 +93,7 @@ impl Reader<'_> {
     /// Reads until the end of the input or a stop.
     fn run(&mut self) -> Result<LastLine, Failure> {
         while self.wait()? {
+            let _beat = self.context.pulse.beat();
             if !self.fill(u64::MAX)?.1 {
                 return Ok(LastLine::Keep);
             }

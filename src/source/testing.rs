@@ -45,6 +45,7 @@ impl Bench {
             intake,
             stop: stopper.signal(),
             vitals: Arc::default(),
+            pulse: Arc::default(),
         };
         Self { context, outlet, stopper, runtime }
     }

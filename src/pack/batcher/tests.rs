@@ -48,7 +48,7 @@ fn groups_of(linger_max: Duration, feed: impl FnOnce(&Intake)) -> std::io::Resul
     let (sender, groups) = crossbeam_channel::unbounded();
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            run(&outlet, settings(linger_max), &sender);
+            run(&outlet, settings(linger_max), &sender, &Pulse::default());
             drop(sender);
         });
         feed(&intake);
@@ -106,7 +106,8 @@ fn a_line_that_has_waited_long_enough_goes_without_company() -> std::io::Result<
     let (intake, outlet) = intake(1 << 20, runtime.handle().clone());
     let (sender, groups) = crossbeam_channel::unbounded();
     std::thread::scope(|scope| {
-        scope.spawn(|| run(&outlet, settings(Duration::from_millis(1)), &sender));
+        scope
+            .spawn(|| run(&outlet, settings(Duration::from_millis(1)), &sender, &Pulse::default()));
         send(&intake, chunk(&stream, 0, "1\n"));
         let group = groups.recv_timeout(Duration::from_secs(30));
         assert_eq!(group.map(|group| text(&group)), Ok("1\n".to_owned()));
@@ -125,7 +126,7 @@ fn open_groups_give_way_when_sources_wait_for_room() -> std::io::Result<()> {
     let count = std::thread::scope(|scope| {
         // Eight open groups of 200 kB do not fit an intake of 1 MiB; the linger time never comes.
         scope.spawn(|| {
-            run(&outlet, settings(Duration::from_secs(3600)), &sender);
+            run(&outlet, settings(Duration::from_secs(3600)), &sender, &Pulse::default());
             drop(sender);
         });
         // Dropping a group gives its share back, as a commit does.
@@ -205,7 +206,8 @@ fn a_request_is_never_cut_and_does_not_wait_for_the_linger_time() -> std::io::Re
     let (intake, outlet) = intake(1 << 20, runtime.handle().clone());
     let (sender, groups) = crossbeam_channel::unbounded();
     std::thread::scope(|scope| {
-        scope.spawn(|| run(&outlet, settings(Duration::from_secs(600)), &sender));
+        scope
+            .spawn(|| run(&outlet, settings(Duration::from_secs(600)), &sender, &Pulse::default()));
         let next = || groups.recv().map(|group| text(&group)).unwrap_or_default();
         send(&intake, chunk(&stream, 0, "1\n"));
         send(&intake, request(1, "2\n3\n"));

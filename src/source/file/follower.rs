@@ -138,6 +138,8 @@ impl<'a> Follower<'a> {
 
     /// Gives every file a turn that may have changed. Tells whether some have more to read.
     fn round(&mut self, everything: bool, touched: &HashSet<OsString>) -> Result<bool, Closed> {
+        let context = self.context;
+        let _beat = context.pulse.beat();
         let mut known = Vec::new();
         let mut candidates = Vec::new();
         for (key, file) in self.table.iter().filter(|(_, file)| file.is_followed()) {
@@ -183,6 +185,8 @@ impl<'a> Follower<'a> {
     fn turn(&mut self, key: Key) -> Result<(), Closed> {
         let Some(file) = self.table.get_mut(&key) else { return Ok(()) };
         let was_open = file.file.is_some();
+        // One file is one thing: many of them are no reason to be taken for stuck.
+        self.context.pulse.go_on();
         match file.turn(self.context, self.settings.line_bytes_max)? {
             Turn::Done | Turn::More => {}
             Turn::Missing => {
