@@ -74,8 +74,7 @@ impl Load {
 /// What a process holds.
 #[derive(Debug)]
 struct Size {
-    resident_bytes: u64,
-    /// Without files that are mapped, such as the index of the store's log.
+    /// Memory without files that are mapped, such as the index of the store's log.
     anonymous_bytes: u64,
     sockets: usize,
     /// Of the store: SQLite keeps some for later that it cannot close while another connection has a
@@ -100,7 +99,6 @@ impl Size {
         let (sockets, of_store) =
             (count(|open| open.starts_with("socket:")), count(|open| open.contains("meterd.db")));
         Ok(Self {
-            resident_bytes: agent.memory("VmRSS")?,
             anonymous_bytes: agent.memory("RssAnon")?,
             sockets,
             of_store,
