@@ -158,6 +158,7 @@ impl Look<'_> {
             intake,
             stop: stopper.signal(),
             vitals: Arc::default(),
+            pulse: Arc::default(),
         };
         // Without cursors: whatever was sent before, it is read from its beginning.
         let no_store = Path::new("");
