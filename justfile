@@ -36,3 +36,7 @@ demo *arguments:
 # The gate itself, as it runs elsewhere
 ci:
     bash .ci/run
+
+# The pictures of the page, in docs/images; takes five minutes, and needs chromium and chromium-driver
+images:
+    cargo test --locked --test it -- --ignored images::

@@ -1,14 +1,20 @@
-//! What an operator's tools ask over HTTP: health, metrics and the status.
+//! What operators and their tools ask over HTTP: health, metrics, the status, and a page that shows
+//! them.
 //!
-//! It only reads. It is bounded in connections, in the size and the time of a request's head, and
-//! takes no body. Without a token it answers to nobody but the machine itself, and only under names
+//! It only reads, but for dead letters that somebody replays who has the token. It is bounded in
+//! connections, in the size and the time of requests, and in what it reads of the store. Without a token it answers to nobody but the machine itself, and only under names
 //! that no web page can point at it.
 
 mod access;
+mod board;
 mod health;
+mod history;
+mod ledger;
 mod metrics;
+mod page;
 mod process;
 mod route;
+pub mod verdict;
 
 use std::convert::Infallible;
 use std::io;
@@ -29,8 +35,11 @@ use tokio_util::sync::CancellationToken;
 use crate::chunk::SourceTag;
 use crate::meter::Meter;
 use crate::position::Cursor;
-use crate::telemetry::{Spent, Vitals};
+use crate::telemetry::{STUCK, Spent, Vitals};
+use board::Board;
+pub use ledger::Replay;
 use route::Service;
+use verdict::{Facts, Trouble};
 
 /// Connections at one time; more wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 32;
@@ -40,6 +49,9 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Bytes of the head of a request.
 const HEAD_BYTES_MAX: usize = 16 << 10;
+
+/// How long a client may take nothing of its answer, in milliseconds.
+const WRITE_TIMEOUT_MILLIS: u32 = 30_000;
 
 /// After a failure to accept, which is mostly that descriptors are used up.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -71,6 +83,8 @@ pub struct Error {
 /// What there is to be seen, until a reload.
 #[derive(Debug, Clone)]
 pub struct View {
+    /// The agent's name.
+    pub agent: Arc<str>,
     /// The configured meters.
     pub meters: Vec<Arc<Meter>>,
     /// The configured sources.
@@ -89,7 +103,32 @@ pub struct View {
     pub lag_max: Duration,
     /// What a request has to bring as its bearer token.
     pub token: Option<SecretString>,
+    /// Puts dead letters back.
+    pub replay: Replay,
 }
+
+impl View {
+    /// What the agent knows of itself beside the store.
+    fn facts(&self) -> Facts {
+        let Self { vitals, lag_max, .. } = self;
+        Facts {
+            commits_fail: vitals.commits_fail.is_set(),
+            is_full: vitals.is_full.is_set(),
+            lag_max: *lag_max,
+        }
+    }
+
+    /// The stages that make no progress.
+    fn stuck(&self) -> Vec<Trouble> {
+        let stuck = self.vitals.stuck_for(STUCK).into_iter();
+        let trouble =
+            |stage| Trouble::bad(format!("stage {stage} makes no progress"), STUCK_ADVICE);
+        stuck.map(trouble).collect()
+    }
+}
+
+const STUCK_ADVICE: &str = "A disk that does not answer is the usual cause. systemd's watchdog \
+                            starts the agent again; nothing is lost.";
 
 /// A bound listener.
 #[derive(Debug)]
@@ -117,7 +156,15 @@ pub async fn serve(
 ) -> Result<(), Error> {
     let Listener { socket, address } = listener;
     let listener = TcpListener::from_std(socket).map_err(|source| Error { address, source })?;
-    let service = Arc::new(Service::new(view));
+    let board = Arc::new(Board::new(view.clone(), until.clone()));
+    let service = Arc::new(Service::new(view, Arc::clone(&board)));
+    // The board ends with the same signal as the listener.
+    let ((), ()) = tokio::join!(board.run(), answer(listener, service, until));
+    Ok(())
+}
+
+/// Lets connections in until it is told to end, and waits a while for those inside.
+async fn answer(listener: TcpListener, service: Arc<Service>, until: CancellationToken) {
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     loop {
@@ -150,14 +197,16 @@ pub async fn serve(
     if tokio::time::timeout(END_GRACE, ended).await.is_err() {
         connections.shutdown().await;
     }
-    Ok(())
 }
 
 /// Serves one connection.
 async fn attend(stream: TcpStream, service: Arc<Service>, until: CancellationToken) {
+    // Whoever takes nothing any more gives the place back. Where it cannot be set, the kernel's own
+    // patience counts.
+    let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, WRITE_TIMEOUT_MILLIS);
     let service = service_fn(move |request| {
         let service = Arc::clone(&service);
-        async move { Ok::<_, Infallible>(service.answer(&request).await) }
+        async move { Ok::<_, Infallible>(service.answer(request).await) }
     });
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES_MAX);

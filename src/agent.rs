@@ -10,6 +10,7 @@ mod holds;
 mod plan;
 mod reconciling;
 mod reload;
+mod replaying;
 mod run;
 mod schemas;
 pub mod service;

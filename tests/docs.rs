@@ -322,8 +322,18 @@ fn documents_name_only_paths_that_every_system_has() -> Result {
     const ROOTS: [&str; 10] =
         ["dev", "etc", "home", "proc", "run", "tmp", "usr", "var", "meters", "usage"];
     // Paths of URLs.
-    const ENDPOINTS: [&str; 7] =
-        ["simulator", "oauth", "healthz", "readyz", "status", "metrics", ""];
+    const ENDPOINTS: [&str; 10] = [
+        "simulator",
+        "oauth",
+        "healthz",
+        "readyz",
+        "status",
+        "metrics",
+        "events",
+        "dead-letters",
+        "receipts",
+        "",
+    ];
     let mut foreign = Vec::new();
     for (path, text) in documents()? {
         let words =

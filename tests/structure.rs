@@ -85,6 +85,8 @@ fn may_import(from: &str, to: &str) -> bool {
         from if STAGES.contains(&from) => is_type || is_store || is_far_end,
         // What may be typed becomes the settings of every part; no part knows what was typed.
         "config" => is_type || is_store || is_far_end || STAGES.contains(&to) || to == "agent",
+        // The page puts dead letters back.
+        "agent" if to == "replay" => true,
         "agent" | "replay" | "verify" => is_type || is_store || is_far_end || STAGES.contains(&to),
         "demo" => !["cli", "config"].contains(&to),
         "cli" | "lib" | "main" => true,

@@ -1,67 +1,97 @@
 //! From a request to its answer.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{BodyExt, Either, Full, Limited};
 use hyper::body::Incoming;
-use hyper::header::{
-    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue,
-    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
-};
+use hyper::header::{ACCEPT, ALLOW, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::View;
 use super::access::{Refusal, is_allowed};
-use super::health::{Facts, Health, readiness};
+use super::board::{Board, Events};
+use super::health::{Health, readiness};
+use super::ledger::{self, Wanted};
 use super::metrics::{Format, Scrape};
+use super::page;
 use crate::clock::Timestamp;
 use crate::store;
 use crate::store::reader::Reader;
 use crate::store::tallies::Status;
-use crate::telemetry::STUCK;
 
-type Answer = Response<Full<Bytes>>;
+type Answer = Response<Either<Full<Bytes>, Events>>;
+
+/// What people ask by hand may read the store so often at one time; more wait.
+const READS_MAX: usize = 2;
+
+/// Bytes of the body of a request, and how long it may take to come.
+const BODY_BYTES_MAX: usize = 32 << 10;
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Answers requests.
 #[derive(Debug)]
 pub(super) struct Service {
     view: watch::Receiver<View>,
+    board: Arc<Board>,
+    reads: Semaphore,
 }
 
 impl Service {
-    pub(super) fn new(view: watch::Receiver<View>) -> Self {
-        Self { view }
+    pub(super) fn new(view: watch::Receiver<View>, board: Arc<Board>) -> Self {
+        Self { view, board, reads: Semaphore::new(READS_MAX) }
     }
 
-    /// Answers `request`; its body is not looked at.
-    pub(super) async fn answer(&self, request: &Request<Incoming>) -> Answer {
-        let allowed = is_allowed(request.headers(), self.view.borrow().token.as_ref());
-        if let Err(refusal) = allowed {
+    /// Answers `request`.
+    pub(super) async fn answer(&self, request: Request<Incoming>) -> Answer {
+        let path = request.uri().path();
+        let file = page::file(path);
+        // A browser has no token to send before there is a page to type it into, and the page
+        // itself tells nothing.
+        let token = self.view.borrow().token.clone();
+        let is_open = file.is_some() && token.is_some();
+        let allowed = is_allowed(request.headers(), token.as_ref());
+        if let Err(refusal) = allowed
+            && !is_open
+        {
             return refused(refusal);
+        }
+        if *request.method() == Method::POST && path == "/dead-letters/replay" {
+            return self.replay(request).await;
         }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
             answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             return answer;
         }
-        match request.uri().path() {
-            "/healthz" => self.health(),
-            "/readyz" => self.with_status(|view, status| ready(view, &status)).await,
-            "/status" => self.with_status(|_, status| json(StatusCode::OK, &status)).await,
-            "/metrics" => {
+        match (file, path) {
+            (Some(file), _) => answer(StatusCode::OK, file.content_type, file.body),
+            (_, "/healthz") => self.health(),
+            (_, "/readyz") => self.with_status(|view, status| ready(view, &status)).await,
+            (_, "/status") => self.with_status(|_, status| json(StatusCode::OK, &status)).await,
+            (_, "/metrics") => {
                 let accepted = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok());
                 let format = Format::of(accepted);
                 self.with_status(move |view, status| metrics(view, status, format)).await
             }
-            _ => text(StatusCode::NOT_FOUND, "there are /healthz, /readyz, /metrics and /status\n"),
+            (_, "/events") => self.events(),
+            (_, "/dead-letters") => {
+                let wanted = Wanted::of_query(request.uri().query().unwrap_or_default());
+                self.read(|view| Ok(json(StatusCode::OK, &ledger::letters(view, wanted)?))).await
+            }
+            (_, path) => match path.strip_prefix("/receipts/") {
+                Some(name) => self.receipt(name.to_owned()).await,
+                None => text(StatusCode::NOT_FOUND, PATHS),
+            },
         }
     }
 
     fn health(&self) -> Answer {
-        let stuck = self.view.borrow().vitals.stuck_for(STUCK);
-        let failing = stuck.iter().map(|stage| format!("stage {stage} makes no progress"));
-        of_health(&Health::of(failing.collect()))
+        let stuck = self.view.borrow().stuck();
+        of_health(&Health::of(stuck.into_iter().map(|stuck| stuck.what).collect()))
     }
 
     /// Reads the status, away from the runtime's threads, and answers with it.
@@ -69,11 +99,28 @@ impl Service {
         &self,
         answer: impl FnOnce(&View, Status) -> Answer + Send + 'static,
     ) -> Answer {
+        self.block(|view| Ok(answer(view, status(view)?))).await
+    }
+
+    /// Answers with what the store holds, a few requests at one time.
+    async fn read(
+        &self,
+        read: impl FnOnce(&View) -> Result<Answer, store::Error> + Send + 'static,
+    ) -> Answer {
+        // It is never closed.
+        let _turn = self.reads.acquire().await.ok();
+        self.block(read).await
+    }
+
+    async fn block(
+        &self,
+        work: impl FnOnce(&View) -> Result<Answer, store::Error> + Send + 'static,
+    ) -> Answer {
         let view = self.view.borrow().clone();
-        let answered = tokio::task::spawn_blocking(move || match status(&view) {
-            Ok(status) => answer(&view, status),
+        let answered = tokio::task::spawn_blocking(move || match work(&view) {
+            Ok(answer) => answer,
             Err(error) => {
-                tracing::debug!(%error, "failed to read the status for the admin address");
+                tracing::debug!(%error, "failed to read the store for the admin address");
                 let health = Health::of(vec![format!("the store cannot be read: {error}")]);
                 of_health(&health)
             }
@@ -81,7 +128,56 @@ impl Service {
         // Cancelled: the runtime ends.
         answered.await.unwrap_or_else(|_| text(StatusCode::SERVICE_UNAVAILABLE, "ending\n"))
     }
+
+    fn events(&self) -> Answer {
+        let Some(events) = self.board.watch() else {
+            return text(StatusCode::SERVICE_UNAVAILABLE, "enough people watch\n");
+        };
+        let mut answer = Response::new(Either::Right(events));
+        protect(&mut answer, "text/event-stream");
+        answer
+    }
+
+    async fn receipt(&self, name: String) -> Answer {
+        self.read(move |view| {
+            Ok(match ledger::batch(view, &name)? {
+                Some(found) => json(StatusCode::OK, &found),
+                None => text(StatusCode::NOT_FOUND, "there is no such batch\n"),
+            })
+        })
+        .await
+    }
+
+    /// Puts dead letters back, for who has shown the token.
+    async fn replay(&self, request: Request<Incoming>) -> Answer {
+        if self.view.borrow().token.is_none() {
+            return text(
+                StatusCode::FORBIDDEN,
+                "admin.token_file is not set: nothing is replayed\n",
+            );
+        }
+        let body = Limited::new(request.into_body(), BODY_BYTES_MAX).collect();
+        let body = match tokio::time::timeout(BODY_TIMEOUT, body).await {
+            Ok(Ok(body)) => body.to_bytes(),
+            Ok(Err(_)) => return text(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large\n"),
+            Err(_) => return text(StatusCode::REQUEST_TIMEOUT, "the body did not come\n"),
+        };
+        let ids = match ledger::asked(&body) {
+            Ok(ids) => ids,
+            Err(expected) => return text(StatusCode::BAD_REQUEST, &format!("{expected}\n")),
+        };
+        tracing::info!(letters = ids.len(), "dead letters are replayed from the page");
+        self.read(move |view| {
+            Ok(match (view.replay.0)(ids) {
+                Ok(report) => json(StatusCode::OK, &report),
+                Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
+            })
+        })
+        .await
+    }
 }
+
+const PATHS: &str = "there are /, /healthz, /readyz, /metrics and /status\n";
 
 fn status(view: &View) -> Result<Status, store::Error> {
     let mut reader = Reader::open(&view.directory)?;
@@ -89,13 +185,7 @@ fn status(view: &View) -> Result<Status, store::Error> {
 }
 
 fn ready(view: &View, status: &Status) -> Answer {
-    let vitals = &view.vitals;
-    let facts = Facts {
-        commits_fail: vitals.commits_fail.is_set(),
-        is_full: vitals.is_full.is_set(),
-        lag_max: view.lag_max,
-    };
-    of_health(&readiness(status, facts))
+    of_health(&readiness(status, view.facts()))
 }
 
 fn metrics(view: &View, status: Status, format: Format) -> Answer {
@@ -136,12 +226,13 @@ fn text(status: StatusCode, text: &str) -> Answer {
 }
 
 fn answer(status: StatusCode, content_type: &'static str, body: Bytes) -> Answer {
-    let mut answer = Response::new(Full::<Bytes>::new(body));
+    let mut answer = Response::new(Either::Left(Full::new(body)));
     *answer.status_mut() = status;
-    let headers = answer.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'"));
+    protect(&mut answer, content_type);
     answer
+}
+
+fn protect(answer: &mut Answer, content_type: &'static str) {
+    page::protect(answer.headers_mut());
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
 }

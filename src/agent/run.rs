@@ -14,7 +14,7 @@ use super::reload::Reloading;
 use super::schemas::Keeping;
 use super::sources::Sources;
 use super::supervisor::Supervisor;
-use super::{Error, Report, Request, Settings, service};
+use super::{Error, Report, Request, Settings, replaying, service};
 use crate::admin::View;
 use crate::chunk::SourceTag;
 use crate::clock::Timestamp;
@@ -86,6 +86,7 @@ impl Live {
             view.bytes_max = settings.store.bytes_max;
             view.lag_max = settings.admin.lag_max;
             view.token.clone_from(&settings.admin.token);
+            view.replay = replaying::of(settings);
         });
     }
 }

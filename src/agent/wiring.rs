@@ -13,7 +13,7 @@ use super::run::{Live, Run};
 use super::schemas;
 use super::sources::{Sources, Successor, Supplies};
 use super::supervisor::{Role, Supervisor};
-use super::{Error, Load, Ready, Settings, Source, service};
+use super::{Error, Load, Ready, Settings, Source, replaying, service};
 use crate::admin::{self, View};
 use crate::clock::Timestamp;
 use crate::committer::{self, Inputs, Terms};
@@ -159,6 +159,7 @@ fn view(
     rate_waits: Arc<Spent>,
 ) -> View {
     View {
+        agent: Arc::clone(&settings.name),
         meters: settings.meters.clone(),
         sources: sources.tags(),
         vitals: Arc::clone(vitals),
@@ -168,6 +169,7 @@ fn view(
         bytes_max: settings.store.bytes_max,
         lag_max: settings.admin.lag_max,
         token: settings.admin.token.clone(),
+        replay: replaying::of(settings),
     }
 }
 

@@ -45,6 +45,29 @@ pub struct StoredLetter {
     pub bytes: Vec<u8>,
 }
 
+/// A dead letter with the beginning of its event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Shown {
+    /// The letter; of its event, only the beginning.
+    #[serde(flatten)]
+    pub letter: StoredLetter,
+    /// Bytes of the event that are here.
+    pub shown_bytes: usize,
+    /// Bytes of the whole event.
+    pub event_bytes: i64,
+}
+
+/// How many letters there are of a meter with a reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LetterCount {
+    /// The meter.
+    pub meter: String,
+    /// The name of a reason.
+    pub reason: String,
+    /// How many.
+    pub letters: i64,
+}
+
 /// Which letters are meant; none of the conditions: all.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Filter {
@@ -117,8 +140,9 @@ pub(super) fn insert(
     Ok(())
 }
 
+/// All but the event.
 const COLUMNS: &str = "id, meter, source, position, reason, field, detail, code, attempts, \
-                       outcome_unknown_attempts, at, event_id, event";
+                       outcome_unknown_attempts, at, event_id";
 
 /// At most `limit` letters with numbers above `after`, oldest first, and no more once they have
 /// [`PAGE_BYTES`]. None: there are no more.
@@ -128,7 +152,8 @@ pub(super) fn list(
     after: i64,
     limit: u32,
 ) -> rusqlite::Result<Vec<StoredLetter>> {
-    let query = format!("SELECT {COLUMNS} FROM dead_letters WHERE {WHERE} ORDER BY id LIMIT ?9");
+    let query =
+        format!("SELECT {COLUMNS}, event FROM dead_letters WHERE {WHERE} ORDER BY id LIMIT ?9");
     let mut statement = connection.prepare_cached(&query)?;
     let values = filter.values(after, i64::MAX).into_iter().chain([Value::from(limit)]);
     let mut rows = statement.query(params_from_iter(values))?;
@@ -145,8 +170,45 @@ pub(super) fn list(
 
 /// The letter with number `id`.
 pub(super) fn one(connection: &Connection, id: i64) -> rusqlite::Result<Option<StoredLetter>> {
-    let query = format!("SELECT {COLUMNS} FROM dead_letters WHERE id = ?1");
+    let query = format!("SELECT {COLUMNS}, event FROM dead_letters WHERE id = ?1");
     connection.query_row(&query, [id], read).optional()
+}
+
+/// At most `limit` letters with numbers below `before`, newest first, with at most `excerpt_bytes` of
+/// their events.
+pub(super) fn latest(
+    connection: &Connection,
+    filter: &Filter,
+    before: i64,
+    limit: u32,
+    excerpt_bytes: u32,
+) -> rusqlite::Result<Vec<Shown>> {
+    let query = format!(
+        "SELECT {COLUMNS}, substr(event, 1, ?10), length(event) FROM dead_letters \
+         WHERE {WHERE} ORDER BY id DESC LIMIT ?9"
+    );
+    let mut statement = connection.prepare_cached(&query)?;
+    let bounds = [Value::from(limit), Value::from(excerpt_bytes)];
+    let values = filter.values(0, before.saturating_sub(1)).into_iter().chain(bounds);
+    let shown = |row: &Row<'_>| {
+        let letter = read(row)?;
+        Ok(Shown { shown_bytes: letter.bytes.len(), event_bytes: row.get(13)?, letter })
+    };
+    statement.query_map(params_from_iter(values), shown)?.collect()
+}
+
+/// How many letters there are of each meter and reason.
+pub(super) fn counts(connection: &Connection) -> rusqlite::Result<Vec<LetterCount>> {
+    let query = "SELECT meter, reason, count(*) FROM dead_letters GROUP BY meter, reason";
+    let count = |row: &Row<'_>| {
+        Ok(LetterCount { meter: row.get(0)?, reason: row.get(1)?, letters: row.get(2)? })
+    };
+    connection.prepare_cached(query)?.query_map([], count)?.collect()
+}
+
+/// The number of the newest letter; 0: there is none.
+pub(super) fn last(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("SELECT ifnull(max(id), 0) FROM dead_letters", [], |row| row.get(0))
 }
 
 /// Takes the letters with `ids` out; false when one of them is not there any more.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use super::dead_letters::{self, Filter, StoredLetter};
+use super::dead_letters::{self, Filter, LetterCount, Shown, StoredLetter};
 use super::decisions::{self, StoredBatch, Undecided};
 use super::lanes::{self, Waits};
 use super::receipts::{self, Receipt};
@@ -155,6 +155,28 @@ impl Reader {
     /// The dead letter with number `id`.
     pub fn dead_letter(&self, id: i64) -> Result<Option<StoredLetter>, Error> {
         Ok(dead_letters::one(&self.connection, id)?)
+    }
+
+    /// At most `limit` dead letters with numbers below `before`, newest first, with at most
+    /// `excerpt_bytes` of their events.
+    pub fn latest_dead_letters(
+        &self,
+        filter: &Filter,
+        before: i64,
+        limit: u32,
+        excerpt_bytes: u32,
+    ) -> Result<Vec<Shown>, Error> {
+        Ok(dead_letters::latest(&self.connection, filter, before, limit, excerpt_bytes)?)
+    }
+
+    /// How many dead letters there are of each meter and reason: looks at each of them.
+    pub fn dead_letter_counts(&self) -> Result<Vec<LetterCount>, Error> {
+        Ok(dead_letters::counts(&self.connection)?)
+    }
+
+    /// The number of the newest dead letter; 0: there is none.
+    pub fn last_dead_letter(&self) -> Result<i64, Error> {
+        Ok(dead_letters::last(&self.connection)?)
     }
 
     /// Numbers between which all receipts are of the time that `filter` means; none: there are

@@ -167,7 +167,7 @@ pub(super) fn one(connection: &Connection, name: &str) -> rusqlite::Result<Optio
 
 /// The number of the batch that is called `name`. Track ids end with it, so that the batch is
 /// found by its primary key by either.
-pub(super) fn number(name: &str) -> Option<i64> {
+pub fn number(name: &str) -> Option<i64> {
     name.rsplit('-').next().and_then(|number| number.parse().ok())
 }
 

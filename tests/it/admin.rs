@@ -10,17 +10,11 @@ use serde_json::Value;
 
 use crate::harness::config::{STDIN, TCP, file};
 use crate::harness::sim::ReservedPort;
-use crate::harness::{Agent, Config, Folder, Result, Sim, event, lines, number, until};
+use crate::harness::{Config, Folder, Result, Sim, event, lines, number, until};
 
 /// A configuration with an admin listener on a free port.
 fn config(sim: &Sim) -> Config {
     Config { admin: "listen = \"127.0.0.1:0\"".to_owned(), ..Config::new(&sim.url(), STDIN) }
-}
-
-pub(super) fn address(agent: &mut Agent) -> Result<SocketAddr> {
-    let logged = agent.wait_logged("health, metrics and status are here")?;
-    let text = logged["fields"]["address"].as_str().or(logged["address"].as_str());
-    Ok(text.ok_or_else(|| format!("no address in {logged}"))?.parse()?)
 }
 
 /// Status and body of the answer to a request with these headers.
@@ -50,7 +44,7 @@ fn health_readiness_and_status_follow_what_happens() -> Result {
     let sim = Sim::with_faults(&["status=403"])?;
     folder.configure(&config(&sim))?;
     let mut agent = folder.start_with_pipe()?;
-    let at = address(&mut agent)?;
+    let at = agent.admin_address()?;
     assert_eq!(fetch(at, "/readyz")?.0, 200);
     agent.write(lines(0..10).as_bytes())?;
     folder.wait_state("held")?;
@@ -121,7 +115,7 @@ fn metrics_say_what_happened() -> Result {
     std::fs::write(&log, "\n")?;
     folder.configure(&Config { sources: format!("{STDIN}{TCP}{}", file(&log)), ..config(&sim) })?;
     let mut agent = folder.start_with_pipe()?;
-    let at = address(&mut agent)?;
+    let at = agent.admin_address()?;
     let connected = TcpStream::connect(agent.tcp_address()?)?;
     let wrong = event(10).replace("\"C-00010\"", "5");
     agent.write(format!("{}{wrong}\n\n", lines(0..10)).as_bytes())?;
@@ -174,7 +168,7 @@ fn waits_for_the_rate_are_counted() -> Result {
     let limits = "requests_per_minute = 60\nevents_per_request_max = 1".to_owned();
     folder.configure(&Config { limits, ..config(&sim) })?;
     let mut agent = folder.start_with_pipe()?;
-    let at = address(&mut agent)?;
+    let at = agent.admin_address()?;
     agent.write(lines(0..10).as_bytes())?;
     until("a wait for the rate", || {
         let metrics = fetch(at, "/metrics")?.1;
@@ -250,7 +244,7 @@ fn a_real_prometheus_takes_the_metrics_and_the_alerts() -> Result {
     let sim = Sim::start()?;
     folder.configure(&config(&sim))?;
     let mut agent = folder.start_with_pipe()?;
-    let at = address(&mut agent)?;
+    let at = agent.admin_address()?;
     agent.write(lines(0..10).as_bytes())?;
     folder.wait_counted("delivered", 10)?;
     let port = ReservedPort::new()?;
@@ -286,7 +280,7 @@ fn only_who_should_is_answered() -> Result {
     let sim = Sim::start()?;
     folder.configure(&config(&sim))?;
     let mut agent = folder.start_with_pipe()?;
-    let at = address(&mut agent)?;
+    let at = agent.admin_address()?;
     let of = |request: &str| ask(at, request).map(|(status, _)| status);
     assert_eq!(of("GET /healthz HTTP/1.0\r\nHost: rebound.example\r\n\r\n")?, 421);
     assert_eq!(of("POST /healthz HTTP/1.0\r\nHost: localhost\r\ncontent-length: 0\r\n\r\n")?, 405);
@@ -304,7 +298,7 @@ fn only_who_should_is_answered() -> Result {
     let admin = "listen = \"0.0.0.0:0\"\ntoken_file = \"token\"".to_owned();
     folder.configure(&Config { admin, ..config(&sim) })?;
     let mut agent = folder.start_with_pipe()?;
-    let port = address(&mut agent)?.port();
+    let port = agent.admin_address()?.port();
     let at = SocketAddr::from(([127, 0, 0, 1], port));
     let of = |headers: &str| ask(at, &format!("GET /healthz HTTP/1.0\r\n{headers}\r\n"));
     assert_eq!(of("Host: localhost\r\n")?.0, 401);

@@ -3,6 +3,7 @@
 pub(crate) mod agent;
 pub(crate) mod authority;
 pub(crate) mod books;
+pub(crate) mod browser;
 pub(crate) mod chaos;
 pub(crate) mod client;
 mod compiled;
@@ -20,6 +21,7 @@ pub(crate) mod sim;
 pub(crate) mod wait;
 
 pub(crate) use agent::Agent;
+pub(crate) use browser::Browser;
 pub(crate) use chaos::Chaos;
 use compiled::compiled;
 pub(crate) use config::Config;

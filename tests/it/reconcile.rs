@@ -7,7 +7,7 @@ use std::time::Duration;
 use meterd::simulator::{MeterSettings, Settings};
 use serde_json::{Value, json};
 
-use crate::admin::{address, fetch};
+use crate::admin::fetch;
 use crate::harness::config::{STDIN, file};
 use crate::harness::sim::ReservedPort;
 use crate::harness::wait::until_within;
@@ -295,7 +295,7 @@ fn the_daemon_compares_by_itself_and_tells_once() -> Result {
     let counts = counts.map(|key| found[key].as_i64());
     assert_eq!(counts, [Some(35), Some(5), Some(5), Some(0), Some(0)], "{found}");
     assert_eq!(agent.times_logged("Mediation refused events after it had accepted them")?, 1);
-    let metrics = fetch(address(&mut agent)?, "/metrics")?.1;
+    let metrics = fetch(agent.admin_address()?, "/metrics")?.1;
     for line in [
         "meterd_events_refused_after_delivery_total{meter=\"m\"} 5",
         "meterd_events_delivered_total{meter=\"m\"} 40",

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -12,14 +11,12 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::wanted::Wanted;
-use crate::agent::Source;
-use crate::chunk::SourceTag;
 use crate::cli::failure::Failure;
 use crate::cli::output::{one_line, print, print_json, table};
 use crate::cli::store::StoreArguments;
 use crate::config::LoadFor;
 use crate::control::contract;
-use crate::replay::{self, Report, Settings};
+use crate::replay::{self, Report};
 use crate::store::dead_letters::Filter;
 use crate::store::editor::Editor;
 use crate::store::reader::Reader;
@@ -72,20 +69,8 @@ pub(super) fn run(arguments: &Replay) -> Result<(), Failure> {
     } else {
         arguments.wanted.must_be_meant(arguments.all)?;
     }
-    let settings = Settings {
-        agent: loaded.name,
-        meters: loaded.meters,
-        sources: loaded.sources.into_iter().map(known).collect(),
-        compression_level: loaded.pack.compression_level,
-    };
-    let report = replay::run(&mut editor, &settings, &wanted)?;
+    let report = replay::run(&mut editor, &loaded.replaying(), &wanted)?;
     tell(arguments, &report)
-}
-
-/// A source as the agent sees it.
-fn known(source: Source) -> (Arc<str>, SourceTag) {
-    let tag = SourceTag::new(Arc::clone(&source.name), source.destination);
-    (source.name, SourceTag { mapping: source.mapping, ..tag })
 }
 
 fn tell(arguments: &Replay, report: &Report) -> Result<(), Failure> {

@@ -123,6 +123,12 @@ impl Agent {
         Ok(super::text(&record, "/address")?.parse()?)
     }
 
+    /// Where health, metrics, status and the page are.
+    pub(crate) fn admin_address(&mut self) -> Result<SocketAddr> {
+        let record = self.wait_logged("health, metrics and status are here")?;
+        Ok(super::text(&record, "/address")?.parse()?)
+    }
+
     /// Where this one of its sources listens.
     pub(crate) fn listening(&mut self, source: &str) -> Result<SocketAddr> {
         self.wait_ready()?;

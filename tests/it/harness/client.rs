@@ -1,6 +1,6 @@
 //! An HTTP client of a bare socket, which sends exactly what a test says.
 
-use std::io::{BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -82,10 +82,30 @@ pub(crate) fn read_answer(stream: &mut (impl Read + SetTimeout)) -> Result<HttpA
         return Err(error.into());
     }
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").ok_or("no head")?;
-    let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+    answer(&bytes[..end], bytes[end + 4..].to_vec())
+}
+
+/// Reads the answer on a connection that the far end may leave open, by its length.
+pub(crate) fn read_sized_answer(stream: &TcpStream) -> Result<HttpAnswer> {
+    stream.set_timeout(Duration::from_secs(60))?;
+    let mut reader = BufReader::new(stream);
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        if reader.read_until(b'\n', &mut head)? == 0 {
+            return Err("the connection closed within the head".into());
+        }
+    }
+    let mut answer = answer(&head, Vec::new())?;
+    answer.body = vec![0; answer.header("content-length").ok_or("no length")?.parse()?];
+    reader.read_exact(&mut answer.body)?;
+    Ok(answer)
+}
+
+fn answer(head: &[u8], body: Vec<u8>) -> Result<HttpAnswer> {
+    let head = String::from_utf8_lossy(head).into_owned();
     let status =
         head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or("no status")?;
-    Ok(HttpAnswer { status, head, body: bytes[end + 4..].to_vec() })
+    Ok(HttpAnswer { status, head, body })
 }
 
 /// A stream whose reads can be bounded in time.
