@@ -8,7 +8,7 @@
 mod access;
 mod board;
 mod health;
-mod history;
+pub mod history;
 mod ledger;
 mod metrics;
 mod page;

@@ -23,6 +23,7 @@ pub mod simulate;
 pub mod status;
 pub mod store;
 mod time;
+pub mod top;
 pub mod verify;
 
 use std::process::ExitCode;
@@ -62,6 +63,8 @@ enum Command {
     Check(check::Arguments),
     /// Show what was read, delivered, dead-lettered and stored
     Status(status::Arguments),
+    /// Show the same in the terminal, as it changes
+    Top(top::Arguments),
     /// Ask the daemon how it is
     Health(health::Arguments),
     /// Look at events that could not be sent, send them again, give them up
@@ -120,6 +123,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
             Ok(check::run(&arguments, environment, &mut std::io::stdout().lock())?)
         }
         Command::Status(arguments) => status::run(&arguments),
+        Command::Top(arguments) => top::run(&arguments),
         Command::Health(arguments) => health::run(&arguments),
         Command::DeadLetters(command) => dead_letters::run(&command),
         Command::Batches(command) => batches::run(&command),

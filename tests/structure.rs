@@ -47,7 +47,7 @@ const STAGES: [&str; 6] = ["admin", "source", "pack", "committer", "delivery", "
 const WIRING: [&str; 7] = ["agent", "cli", "config", "demo", "replay", "simulator", "verify"];
 
 /// Crates with one home each: nobody else names them.
-const HOMES: [(&str, &[&str]); 15] = [
+const HOMES: [(&str, &[&str]); 16] = [
     ("reqwest", &["tenant/transport.rs"]),
     ("rustls", &["tenant/transport.rs", "source/listen/tls.rs"]),
     ("tokio_rustls", &["source/listen"]),
@@ -61,6 +61,7 @@ const HOMES: [(&str, &[&str]); 15] = [
     ("lzma_rust2", &["source/file/archive.rs"]),
     ("config", &["config"]),
     ("clap", &["cli"]),
+    ("ratatui", &["cli/top"]),
     ("regex", &["mapping.rs", "pack", "config"]),
     ("csv_core", &["pack/decode"]),
 ];

@@ -10,7 +10,7 @@ use crate::clock::Timestamp;
 use crate::store::tallies::Status;
 
 /// From one sample to the next.
-pub(super) const INTERVAL: Duration = Duration::from_secs(5);
+pub const INTERVAL: Duration = Duration::from_secs(5);
 
 /// Samples of an hour: some 30 KB.
 const SAMPLES_MAX: usize = 720;
@@ -23,11 +23,11 @@ const RATE_TIME: Duration = Duration::from_secs(10);
 
 /// What was counted at one instant.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Reading {
+pub struct Reading {
     /// When, for differences.
-    pub(super) instant: Instant,
+    pub instant: Instant,
     /// When, for people.
-    pub(super) at: Timestamp,
+    pub at: Timestamp,
     read: i64,
     delivered: i64,
     stored: i64,
@@ -36,7 +36,7 @@ pub(super) struct Reading {
 
 impl Reading {
     /// What `status` counts.
-    pub(super) fn new(status: &Status, instant: Instant, at: Timestamp) -> Self {
+    pub fn new(status: &Status, instant: Instant, at: Timestamp) -> Self {
         let ages = status.meters.values().map(|meter| meter.oldest_undelivered_seconds);
         Self {
             instant,
@@ -62,20 +62,24 @@ impl Reading {
 
 /// Events a second.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub(super) struct Rates {
+pub struct Rates {
     /// Lines that were read and committed.
-    read: f64,
+    pub read: f64,
     /// Events that were delivered.
-    delivered: f64,
+    pub delivered: f64,
 }
 
 /// A point of the charts: rates since the one before, and what waits.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Sample {
-    at: Timestamp,
-    rates: Rates,
-    stored: i64,
-    oldest_seconds: f64,
+pub struct Sample {
+    /// When.
+    pub at: Timestamp,
+    /// Since the one before.
+    pub rates: Rates,
+    /// Events that wait.
+    pub stored: i64,
+    /// The age of the oldest of them.
+    pub oldest_seconds: f64,
 }
 
 impl Serialize for Sample {
@@ -92,7 +96,7 @@ impl Serialize for Sample {
 
 /// The samples of the last hour.
 #[derive(Debug, Default)]
-pub(super) struct History {
+pub struct History {
     samples: VecDeque<Sample>,
     sampled: Option<Reading>,
     /// Readings of the last [`RATE_TIME`]: at most one for each second of it.
@@ -101,7 +105,7 @@ pub(super) struct History {
 
 impl History {
     /// Adds a reading; gives the present rates, where there is something to compare with.
-    pub(super) fn add(&mut self, reading: Reading) -> Option<Rates> {
+    pub fn add(&mut self, reading: Reading) -> Option<Rates> {
         let age = |of: &Reading| reading.instant.saturating_duration_since(of.instant);
         if self.sampled.is_none_or(|before| age(&before) + EARLY >= INTERVAL) {
             if let Some(rates) = self.sampled.and_then(|before| reading.rates_since(&before)) {
@@ -123,12 +127,12 @@ impl History {
     }
 
     /// All samples, the oldest first.
-    pub(super) fn all(&self) -> Vec<Sample> {
+    pub fn all(&self) -> Vec<Sample> {
         self.samples.iter().copied().collect()
     }
 
     /// The last `count` of them, the oldest first.
-    pub(super) fn last(&self, count: usize) -> Vec<Sample> {
+    pub fn last(&self, count: usize) -> Vec<Sample> {
         let before = self.samples.len().saturating_sub(count);
         self.samples.iter().skip(before).copied().collect()
     }

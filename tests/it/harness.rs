@@ -18,6 +18,7 @@ pub(crate) mod meter;
 pub(crate) mod raw_server;
 pub(crate) mod seed;
 pub(crate) mod sim;
+pub(crate) mod terminal;
 pub(crate) mod wait;
 
 pub(crate) use agent::Agent;

@@ -53,6 +53,7 @@ mod stop;
 mod store_full;
 mod tcp;
 mod tls;
+mod top;
 mod unix;
 mod unknown;
 mod verify;
