@@ -205,6 +205,7 @@ fn a_schema_with_which_no_event_could_go_out_holds_the_meter() -> Result {
     folder.configure(&Config { ..meter::contract(&sim.url(), STDIN) })?;
     let mut agent = folder.start_with_pipe()?;
     agent.wait_logged("the schema has come")?;
+    folder.wait_state("running")?;
     redefine(&folder, |schema| schema["properties"]["EventId"]["type"] = json!("number"))?;
     let reason = folder.wait_state("held")?;
     assert!(reason.starts_with("event_id_field is \"EventId\""), "{reason}");

@@ -34,20 +34,24 @@ pub(crate) enum Cut {
 #[derive(Debug)]
 pub(crate) struct Disk {
     directory: TempDir,
+    /// The loop device. One for all mounts: a second one would have a cache of its own.
+    device: String,
 }
 
 impl Disk {
     /// Makes and mounts one. The error says what is missing for that.
     pub(crate) fn new(kind: Kind) -> Result<Self> {
         let directory = tempfile::tempdir()?;
-        let disk = Self { directory };
-        std::fs::create_dir(disk.path())?;
-        std::fs::File::create(disk.image())?.set_len(IMAGE_BYTES)?;
+        let image = directory.path().join("image");
+        std::fs::File::create(&image)?.set_len(IMAGE_BYTES)?;
         let make = match kind {
             Kind::Ext4 => ["mkfs.ext4", "-q", "-F"],
             Kind::Xfs => ["mkfs.xfs", "-q", "-f"],
         };
-        run(Command::new(make[0]).args(&make[1..]).arg(disk.image()))?;
+        run(Command::new(make[0]).args(&make[1..]).arg(&image))?;
+        let device = run(Command::new("losetup").args(["--find", "--show"]).arg(&image))?;
+        let disk = Self { directory, device: device.trim().to_owned() };
+        std::fs::create_dir(disk.path())?;
         disk.mount()?;
         Ok(disk)
     }
@@ -69,11 +73,7 @@ impl Disk {
     }
 
     fn mount(&self) -> Result {
-        run(Command::new("mount").args(["-o", "loop"]).arg(self.image()).arg(self.path()))
-    }
-
-    fn image(&self) -> PathBuf {
-        self.directory.path().join("image")
+        run(Command::new("mount").arg(&self.device).arg(self.path())).map(drop)
     }
 }
 
@@ -81,13 +81,15 @@ impl Drop for Disk {
     fn drop(&mut self) {
         // It may never have been mounted.
         let _ = Command::new("umount").arg(self.path()).output();
+        let _ = Command::new("losetup").arg("--detach").arg(&self.device).output();
     }
 }
 
-fn run(command: &mut Command) -> Result {
+/// What the command printed.
+fn run(command: &mut Command) -> Result<String> {
     let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
     if output.status.success() {
-        return Ok(());
+        return Ok(String::from_utf8(output.stdout)?);
     }
     fail(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim()))
 }
