@@ -1,5 +1,5 @@
 //! Tries lines as they would be sent: read, mapped, routed, checked and given their ids by the parts
-//! that the agent does it with. Nothing is sent, and no store is opened.
+//! that the agent does it with. Nothing is sent, and nothing is stored.
 //!
 //! Each line is a group of its own to the packer, so what comes out is known to be of that line.
 
@@ -80,9 +80,10 @@ pub struct Summary {
 /// Why not all of it was looked at.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Only a daemon fetches it.
+    /// Only a daemon fetches it, and none has.
     #[error(
-        "the schema of the meter {meter} comes from Mediation: give it by schema.file to verify lines"
+        "the schema of the meter {meter} comes from Mediation and is not in the store: start meterd once, or \
+         give it by schema.file"
     )]
     NoSchema {
         /// Its name.

@@ -1,15 +1,15 @@
 //! `meterd reconcile`: what was delivered beside what Mediation made of it.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::failure::Failure;
 use super::output::{print, print_json};
 use super::run::runtime;
+use super::store::StoreArguments;
 use super::time::instant;
 use super::{log, meter};
 use crate::clock::Timestamp;
-use crate::config::{self, LoadFor};
+use crate::config::LoadFor;
 use crate::control::Client;
 use crate::control::reconcile::{Comparison, Report, Shown};
 use crate::meter::Meter;
@@ -19,12 +19,8 @@ use crate::units::Period;
 /// The arguments of `meterd reconcile`.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// The configuration file [default: /etc/meterd/meterd.toml]
-    #[arg(short, long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// The directory of the store, instead of the one in the configuration
-    #[arg(long, value_name = "DIRECTORY")]
-    state_dir: Option<PathBuf>,
+    #[command(flatten)]
+    store: StoreArguments,
     /// Only this meter [default: every meter of the configuration that has an id]
     #[arg(long, value_name = "NAME")]
     meter: Option<String>,
@@ -46,13 +42,9 @@ pub struct Arguments {
 /// Compares, files what was refused, and prints what came of it; fails with exit code 1 when
 /// something is missing in Mediation.
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let environment = config::process_environment();
-    let loaded = config::load(LoadFor::Reconcile, arguments.config.as_deref(), environment)?;
+    let loaded = arguments.store.loaded(LoadFor::Reconcile)?;
     log::start(&loaded.log);
-    let mut settings = loaded.settings;
-    if let Some(directory) = &arguments.state_dir {
-        settings.store.directory.clone_from(directory);
-    }
+    let settings = loaded.settings;
     let meters = meters(arguments, &settings.meters)?;
     let span = settings.reconcile.span(arguments.from, arguments.to, Timestamp::now())?;
     let mut editor = Editor::open(&settings.store.directory)?;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use super::failure::Failure;
 use crate::agent::Settings;
-use crate::config::{self, LoadFor};
+use crate::config::{self, LoadFor, Loaded};
 use crate::store::reader::Reader;
 
 /// What to do with the store as a whole.
@@ -65,11 +65,16 @@ impl StoreArguments {
 
     /// The settings of the configuration, with the directory of the store that was asked for.
     pub(super) fn load(&self, purpose: LoadFor) -> Result<Settings, Failure> {
+        Ok(self.loaded(purpose)?.settings)
+    }
+
+    /// The same, with everything else that the configuration says.
+    pub(super) fn loaded(&self, purpose: LoadFor) -> Result<Loaded, Failure> {
         let environment = config::process_environment();
-        let mut settings = config::load(purpose, self.config.as_deref(), environment)?.settings;
+        let mut loaded = config::load(purpose, self.config.as_deref(), environment)?;
         if let Some(directory) = &self.state_dir {
-            settings.store.directory.clone_from(directory);
+            loaded.settings.store.directory.clone_from(directory);
         }
-        Ok(settings)
+        Ok(loaded)
     }
 }

@@ -13,6 +13,9 @@ use super::output::{Sink, one_line};
 use super::run::runtime;
 use crate::chunk::SourceTag;
 use crate::config::{self, LoadFor};
+use crate::control::contract;
+use crate::store;
+use crate::store::reader::Reader;
 use crate::verify::{self, Fate, Finding, Input, Summary};
 
 /// The arguments of `meterd verify`.
@@ -49,6 +52,14 @@ pub(super) fn try_out(input: &InputArguments, show: Show) -> Result<(), Failure>
     let loaded = config::load(LoadFor::Mend, input.config.as_deref(), environment)?;
     log::start(&loaded.log);
     let settings = loaded.settings;
+    if settings.meters.iter().any(|meter| meter.is_exported()) {
+        match Reader::open(&settings.store.directory) {
+            Ok(reader) => contract::take_kept(&reader, &settings.meters)?,
+            // What is not there is said of the meter, if it is asked for.
+            Err(store::Error::Missing { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
     let inputs = input.sources(&settings)?.into_iter().map(|source| {
         let tag = SourceTag::new(source.name, source.destination);
         let source_tag = SourceTag { mapping: source.mapping, ..tag };

@@ -223,3 +223,31 @@ fn a_schema_with_which_no_event_could_go_out_holds_the_meter() -> Result {
     agent.stop()?;
     sim.check_exactly_once(10)
 }
+
+#[test]
+fn lines_are_verified_by_the_schema_that_is_kept_without_mediation() -> Result {
+    let folder = Folder::new()?;
+    let sim = Sim::with_settings(meter::settings())?;
+    folder.configure(&meter::contract(&sim.url(), STDIN))?;
+    let verify = ["verify", "--meter", "m", "usage.jsonl"];
+    let seats = event(0).replace("\"Quantity\"", "\"Seats\"");
+    std::fs::write(folder.path("usage.jsonl"), format!("{}\n{seats}\n", event(1)))?;
+    let before = folder.command(&verify)?;
+    assert_eq!(before.status.code(), Some(78), "{before:?}");
+    assert!(String::from_utf8(before.stderr)?.contains("is not in the store"));
+
+    redefine(&folder, |schema| {
+        schema["properties"]["Seats"] = json!({"type": "number"});
+        schema["required"] = json!(["CustomerId", "Seats"]);
+    })?;
+    let mut agent = folder.start_with_pipe()?;
+    agent.wait_logged("the schema has come")?;
+    agent.stop()?;
+    drop(sim);
+    let output = folder.command(&verify)?;
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let printed = String::from_utf8(output.stdout)?;
+    assert!(printed.contains("missing_field Seats"), "{printed}");
+    assert!(printed.ends_with("1 valid, 1 refused, 0 ignored\n"), "{printed}");
+    Ok(())
+}
