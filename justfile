@@ -25,6 +25,11 @@ system:
     tests/system/run
     tests/system/image
 
+# Every case of the reliability suites, then the table of docs/guarantees.md; as root, an hour
+reliability *tests:
+    METERD_IT_FULL=1 cargo test --release --locked --test reliability {{ tests }} -- --nocapture
+    cargo test --release --locked --test reliability -- --ignored table::
+
 # The benches; `just bench end_to_end` for one
 bench *names:
     cargo bench --locked {{ if names == "" { "" } else { "--bench " + names } }}

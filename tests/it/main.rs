@@ -16,13 +16,13 @@ mod configuration;
 mod contract;
 mod credentials;
 mod curl;
-mod damaged;
 mod dead_letters;
 mod decisions;
 mod doctor;
-mod every_call;
 mod files;
 mod formats;
+#[expect(dead_code, reason = "some of it serves the other test binary alone")]
+#[path = "../harness/harness.rs"]
 mod harness;
 mod held;
 mod http;

@@ -5,8 +5,9 @@ use std::process::Output;
 use serde_json::{Value, json};
 
 use crate::harness::config::STDIN;
+use crate::harness::file_fault::Kind;
 use crate::harness::{
-    Config, Fatal, Folder, Result, Sim, event, event_id, lines, number, text, until,
+    Config, FileFault, Folder, Result, Sim, event, event_id, lines, number, text, until,
 };
 
 /// Event `number` with a quantity that is no number.
@@ -239,7 +240,7 @@ fn a_file_that_is_no_export_is_refused_with_every_line_that_is_wrong() -> Result
     Ok(())
 }
 
-/// Replays three letters with `fatal` at every call that changes a file, until one is not reached.
+/// Replays three letters with a SIGKILL before every call that changes a file, until one is not reached.
 /// Each time, what was cut off is replayed again; gives the number of cuts.
 fn kill_at_each_step(folder: &Folder, feed: impl Fn(u64) -> Result) -> Result<u64> {
     for step in 0.. {
@@ -249,7 +250,8 @@ fn kill_at_each_step(folder: &Folder, feed: impl Fn(u64) -> Result) -> Result<u6
         assert_eq!(letters.len(), 3, "step {step}");
         let file = write_edits(folder, &letters)?;
         let arguments = ["dead-letters", "replay", "--from", &file];
-        let is_cut = Fatal::at(step).run(folder, &arguments)?;
+        let is_cut =
+            FileFault::once(Kind::KillBefore, step, &folder.state()).ends(folder, &arguments)?;
         // The equation holds whatever was cut off.
         let left = folder.counted("dead_lettered")?;
         assert!(left == 0 || left == 3, "{left} letters of 3 after step {step}");

@@ -8,7 +8,7 @@ use super::{Result, fail};
 /// Builds `source` of this folder with the system's compiler; gives the path of what comes out,
 /// whose name begins with `name`.
 pub(crate) fn compiled(source: &str, name: &str, options: &[&str]) -> Result<PathBuf> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/harness").join(source);
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/harness").join(source);
     // Two test runs at one time must not read what the other one is writing.
     let name = format!("{name}-{}", std::process::id());
     let output = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);

@@ -34,7 +34,7 @@ static RUNS: AtomicU32 = AtomicU32::new(0);
 impl Agent {
     /// Starts `meterd run`; its log goes to a file in `folder`.
     pub(crate) fn spawn(config: &Path, folder: &Path, input: Input) -> Result<Self> {
-        Self::spawn_with(config, folder, input, &[])
+        Self::spawn_prepared(config, folder, input, |_| Ok(()))
     }
 
     /// The same, with these variables in its environment.
@@ -44,14 +44,27 @@ impl Agent {
         input: Input,
         environment: &[(&str, &str)],
     ) -> Result<Self> {
+        Self::spawn_prepared(config, folder, input, |command| {
+            command.envs(environment.iter().copied());
+            Ok(())
+        })
+    }
+
+    /// The same, after `prepare` has seen to the command.
+    pub(crate) fn spawn_prepared(
+        config: &Path,
+        folder: &Path,
+        input: Input,
+        prepare: impl FnOnce(&mut Command) -> Result,
+    ) -> Result<Self> {
         let log_path = folder.join(format!("run-{}.log", RUNS.fetch_add(1, Ordering::Relaxed)));
         let mut command = Command::new(env!("CARGO_BIN_EXE_meterd"));
         command.args(["run", "-c"]).arg(config).current_dir(folder).stdout(Stdio::null());
-        command.envs(environment.iter().copied());
         command.stderr(File::create(&log_path)?).stdin(match input {
             Input::None => Stdio::null(),
             Input::Pipe => Stdio::piped(),
         });
+        prepare(&mut command)?;
         let mut child = command.spawn()?;
         let stdin = child.stdin.take();
         Ok(Self { child, stdin, log_path })

@@ -1,0 +1,17 @@
+//! What the guarantees rest on: the real program, ended, cut off, starved and lied to. One module a
+//! group of rows of the scorecard in `docs/guarantees.md`.
+//!
+//! A few cases run with every test run. `METERD_IT_FULL=1` takes all of them; `just reliability` does,
+//! and makes the table of what came of it. Some need root; where they cannot run they say so, and
+//! leave no figure.
+
+mod case;
+mod cut_answers;
+mod damaged;
+mod every_call;
+mod failing_calls;
+#[expect(dead_code, unused_imports, reason = "shared with other test binaries")]
+#[path = "../harness/harness.rs"]
+mod harness;
+mod scorecard;
+mod table;

@@ -1,0 +1,149 @@
+//! What a suite has shown, kept for the table of `docs/guarantees.md`.
+//!
+//! Each test leaves a figure in `target/tmp/scorecard`, one file for each profile. A test that begins
+//! takes its last figure away, so a failure leaves none.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use crate::harness::seed::{is_full, say};
+use crate::harness::{Error, Result, text};
+
+/// A row of the scorecard.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Row {
+    /// Such as `L1`.
+    pub(crate) id: &'static str,
+    /// What is done.
+    pub(crate) what: &'static str,
+    /// What is wanted of it.
+    pub(crate) wanted: &'static str,
+    /// The parts that together are the row, each with a figure of its own.
+    pub(crate) parts: &'static [&'static str],
+}
+
+/// Every row, in the order of the table.
+pub(crate) const ROWS: [Row; 6] = [
+    Row {
+        id: "L1",
+        what: "SIGKILL before each file call, also during recovery and the first start",
+        wanted: "lost 0, repeats without a record 0, over 2,000 points",
+        parts: &["send", "file", "stdin", "tcp", "http", "recovery"],
+    },
+    Row {
+        id: "L2",
+        what: "power cut before each file call: a real file system, shut down",
+        wanted: "lost 0, repeats without a record 0, over 1,000 points",
+        parts: &["ext4, log written", "ext4, log lost", "xfs, log written", "xfs, log lost"],
+    },
+    Row {
+        id: "L5",
+        what: "12 seeded bugs, and the clean tree",
+        wanted: "12 of 12 caught, no false alarm",
+        parts: &[""],
+    },
+    Row {
+        id: "L6",
+        what: "a file call fails (EIO, ENOSPC), writes half, or is torn: each of them",
+        wanted: "no false acknowledgement, goes on by itself when it can",
+        parts: &["EIO", "ENOSPC", "short write", "torn write"],
+    },
+    Row {
+        id: "D1",
+        what: "the answers end at each byte, with and without a kill at a call",
+        wanted: "repeats without a record 0",
+        parts: &[""],
+    },
+    Row {
+        id: "D2",
+        what: "what is flagged as unknown against what came twice",
+        wanted: "under-reporting 0, over-reporting printed",
+        parts: &[""],
+    },
+];
+
+/// A test that has begun.
+#[derive(Debug)]
+pub(crate) struct Scored {
+    id: &'static str,
+    part: &'static str,
+}
+
+impl Scored {
+    /// Begins the test that gives `part` of row `id` its figure.
+    pub(crate) fn begin(id: &'static str, part: &'static str) -> Result<Self> {
+        let row = ROWS.iter().find(|row| row.id == id).ok_or_else(|| format!("no row {id}"))?;
+        if !row.parts.contains(&part) {
+            return Err(format!("row {id} has no part {part:?}").into());
+        }
+        let scored = Self { id, part };
+        match std::fs::remove_file(scored.path(profile())) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(scored),
+        }
+    }
+
+    /// It was shown, with this figure.
+    pub(crate) fn shown(self, figure: &str) -> Result {
+        let Self { id, part } = self;
+        say(&format!("scorecard: {id} {part}: {figure}"));
+        let path = self.path(profile());
+        std::fs::create_dir_all(directory())?;
+        let entry = json!({ "id": id, "part": part, "figure": figure });
+        Ok(std::fs::write(path, entry.to_string())?)
+    }
+
+    /// It cannot be shown on this machine.
+    pub(crate) fn skipped(self, why: &Error) {
+        say(&format!("SKIPPED: {} {} is not shown: {why}", self.id, self.part));
+    }
+
+    fn path(&self, profile: &str) -> PathBuf {
+        let part: String = self.part.chars().filter(char::is_ascii_alphanumeric).collect();
+        directory().join(format!("{profile}-{}-{part}.json", self.id))
+    }
+}
+
+/// The table, from the last figures of the full profile, and of the short one where there is none.
+pub(crate) fn table() -> Result<String> {
+    let mut figures = BTreeMap::new();
+    for profile in ["short", "full"] {
+        let Ok(entries) = std::fs::read_dir(directory()) else { continue };
+        for entry in entries {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if name.starts_with(profile) {
+                let entry: Value = serde_json::from_slice(&std::fs::read(path)?)?;
+                let key = (text(&entry, "/id")?.to_owned(), text(&entry, "/part")?.to_owned());
+                let note = if profile == "short" { " (short profile)" } else { "" };
+                figures.insert(key, format!("{}{note}", text(&entry, "/figure")?));
+            }
+        }
+    }
+    let mut table = "| | what is done | wanted | last figure |\n|---|---|---|---|\n".to_owned();
+    for Row { id, what, wanted, parts } in ROWS {
+        for (number, part) in parts.iter().enumerate() {
+            let figure = figures.get(&(id.to_owned(), (*part).to_owned()));
+            let figure = figure.map_or("**not shown**", String::as_str);
+            // Said once for all parts.
+            let (what, wanted) = if number == 0 { (what, wanted) } else { ("", "") };
+            writeln!(
+                table,
+                "| {} | {what} | {wanted} | {figure} |",
+                format!("{id} {part}").trim()
+            )?;
+        }
+    }
+    Ok(table)
+}
+
+fn directory() -> PathBuf {
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("scorecard")
+}
+
+fn profile() -> &'static str {
+    if is_full() { "full" } else { "short" }
+}
