@@ -12,6 +12,7 @@ mod reconciling;
 mod reload;
 mod replaying;
 mod run;
+pub mod sandbox;
 mod schemas;
 pub mod service;
 pub mod signals;
@@ -56,6 +57,8 @@ pub struct Settings {
     pub meters: Vec<Arc<Meter>>,
     /// Every configured source.
     pub sources: Vec<Source>,
+    /// What the process can reach beside what the others name.
+    pub sandbox: sandbox::Settings,
 }
 
 /// A configured source.

@@ -251,7 +251,7 @@ fn evaluate_with_known(
     let log = raw.log;
     let surroundings = resolve::Surroundings {
         purpose,
-        directory: document.file.and_then(Path::parent),
+        file: document.file,
         readable_by_others: document.readable_by_others,
         state_directory: environment.get("STATE_DIRECTORY").map(String::as_str),
         environment,

@@ -238,6 +238,7 @@ fn agent_settings(directory: &Path, base_url: &str) -> agent::Settings {
             source("log", source::Settings::File(file)),
             source("net", source::Settings::Tcp(tcp)),
         ],
+        sandbox: agent::sandbox::Settings::default(),
     }
 }
 

@@ -178,15 +178,24 @@ pub struct Work<'w> {
 }
 
 impl Store {
+    /// Makes the directory of a store, if it is not there.
+    pub fn create_directory(directory: &Path) -> Result<(), Error> {
+        let failed = |source| Error::Directory { path: directory.to_owned(), source };
+        lock::create_directory(directory).map_err(failed)
+    }
+
     /// Opens or creates the store of the agent called `agent`.
     pub fn open(settings: &Settings, agent: &str) -> Result<Self, Error> {
         let directory = &settings.directory;
         let failed = |source| Error::Directory { path: directory.clone(), source };
-        lock::create_directory(directory).map_err(failed)?;
+        Self::create_directory(directory)?;
         let lock = Lock::take(directory)?;
         lock::create_file(&directory.join(FILE_NAME)).map_err(failed)?;
         check_log(directory)?;
         let connection = connect(directory)?;
+        // For the whole process: what does not fit into memory while rows are sorted. Elsewhere it may
+        // write nothing, be it for a read-only root or for its sandbox.
+        connection.pragma_update(None, "temp_store_directory", directory.to_string_lossy())?;
         let id = migrations::run(&connection, &directory.join(FILE_NAME))?;
         // What a power cut left behind the last commit must not be taken for later commits once new
         // ones stand before it. Not while somebody reads: the next start will do.

@@ -47,11 +47,12 @@ const STAGES: [&str; 6] = ["admin", "source", "pack", "committer", "delivery", "
 const WIRING: [&str; 7] = ["agent", "cli", "config", "demo", "replay", "simulator", "verify"];
 
 /// Crates with one home each: nobody else names them.
-const HOMES: [(&str, &[&str]); 16] = [
+const HOMES: [(&str, &[&str]); 17] = [
     ("reqwest", &["tenant/transport.rs"]),
     ("rustls", &["tenant/transport.rs", "source/listen/tls.rs"]),
     ("tokio_rustls", &["source/listen"]),
     ("ipnet", &["source/listen/network.rs"]),
+    ("landlock", &["agent/sandbox/enforce.rs"]),
     ("listenfd", &["source/listen/inherited.rs"]),
     ("governor", &["tenant/pace.rs"]),
     ("prometheus_client", &["admin", "telemetry.rs"]),

@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 /// The longest value that is repeated in a problem, in characters.
 const SHOWN_MAX: usize = 80;
@@ -56,6 +57,7 @@ pub(super) struct Notes {
     problems: RefCell<Vec<Problem>>,
     warnings: RefCell<Vec<Warning>>,
     known: RefCell<BTreeSet<String>>,
+    files: RefCell<Vec<(String, PathBuf)>>,
 }
 
 impl Notes {
@@ -79,6 +81,16 @@ impl Notes {
     /// Notes that the reader asked for `key`; names of meters and sources are `*` in it.
     pub(super) fn know(&self, key: String) {
         self.known.borrow_mut().insert(key);
+    }
+
+    /// Notes that `key` names the file at `path`.
+    pub(super) fn file(&self, key: &str, path: &Path) {
+        self.files.borrow_mut().push((key.to_owned(), path.to_owned()));
+    }
+
+    /// Every file that is named, with its key.
+    pub(super) fn files(&self) -> Vec<(String, PathBuf)> {
+        self.files.borrow().clone()
     }
 
     /// Whether `key` or a part of it has a problem already: one mistake makes one problem.

@@ -51,6 +51,8 @@ pub(super) struct Agent {
     pub(super) state_dir: Option<PathBuf>,
     pub(super) shutdown_grace: Duration,
     pub(super) intake_bytes_max: Option<u64>,
+    pub(super) sandbox: bool,
+    pub(super) sandbox_read: Vec<String>,
 }
 
 /// `[store]`.
@@ -140,6 +142,8 @@ impl Agent {
                 .duration("shutdown_grace", MILLISECOND..=HOUR)
                 .unwrap_or(SECOND * 20),
             intake_bytes_max: reader.size("intake_bytes_max", 64 << 10..=1 << 30),
+            sandbox: reader.boolean("sandbox").unwrap_or(true),
+            sandbox_read: reader.texts("sandbox_read").unwrap_or_default(),
         };
         reader.finish();
         agent

@@ -18,8 +18,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::LoadFor;
-use super::problem::Notes;
+use super::problem::{Notes, quoted};
 use super::raw::{self, Raw};
+use crate::agent::sandbox;
 use crate::control::reconcile;
 use crate::meter::{Limits, Meter};
 use crate::units::{ByteSize, Period};
@@ -38,8 +39,8 @@ const SERVER_TIMEOUT_SECONDS: u64 = 120;
 #[derive(Debug)]
 pub(super) struct Surroundings<'a> {
     pub(super) purpose: LoadFor,
-    /// Relative names of files are looked up here; none: the working directory.
-    pub(super) directory: Option<&'a Path>,
+    /// The configuration file.
+    pub(super) file: Option<&'a Path>,
     /// Whether everybody may read the configuration file.
     pub(super) readable_by_others: bool,
     /// `$STATE_DIRECTORY`, as systemd sets it.
@@ -51,7 +52,10 @@ pub(super) struct Surroundings<'a> {
 impl Surroundings<'_> {
     /// The place of a file that the configuration names.
     fn locate(&self, file: &Path) -> PathBuf {
-        self.directory.map_or_else(|| file.to_owned(), |directory| directory.join(file))
+        // Relative names are looked up beside it; without one, in the working directory.
+        self.file
+            .and_then(Path::parent)
+            .map_or_else(|| file.to_owned(), |directory| directory.join(file))
     }
 }
 
@@ -77,7 +81,7 @@ pub(super) fn resolve(raw: Raw, around: &Surroundings<'_>, notes: &Notes) -> age
         LoadFor::Ask | LoadFor::Control | LoadFor::Reconcile | LoadFor::Look => sources.clear(),
     }
     let state_dir = agent.state_dir.clone().unwrap_or_else(|| default_state_dir(around));
-    agent::Settings {
+    let mut settings = agent::Settings {
         name: agent.name.clone().unwrap_or_else(host_name).into(),
         shutdown_grace: agent.shutdown_grace,
         intake_bytes_max: intake_bytes_max(&agent, &mediation.limits, notes),
@@ -102,6 +106,32 @@ pub(super) fn resolve(raw: Raw, around: &Surroundings<'_>, notes: &Notes) -> age
         delivery: resolve_delivery(mediation, &delivery, base_url.as_ref(), &meters, around, notes),
         meters,
         sources,
+        sandbox: sandbox::Settings::default(),
+    };
+    // Behind everything that names files.
+    settings.sandbox = resolve_sandbox(&agent, around, notes);
+    settings
+}
+
+fn resolve_sandbox(
+    typed: &raw::Agent,
+    around: &Surroundings<'_>,
+    notes: &Notes,
+) -> sandbox::Settings {
+    for (index, path) in typed.sandbox_read.iter().enumerate() {
+        let key = format!("agent.sandbox_read[{index}]");
+        if !Path::new(path).is_absolute() {
+            let expected = "the whole path of a directory or file, such as \"/var/log/pods\"";
+            notes.problem(key, quoted(path), expected);
+        } else if typed.sandbox && !Path::new(path).exists() {
+            notes.warning(key, format!("{path} is not there: it can be read after a restart"));
+        }
+    }
+    let own = around.file.map(|file| ("the configuration".to_owned(), file.to_owned()));
+    sandbox::Settings {
+        is_wanted: typed.sandbox,
+        read: typed.sandbox_read.iter().map(PathBuf::from).collect(),
+        files: own.into_iter().chain(notes.files()).collect(),
     }
 }
 

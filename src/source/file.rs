@@ -32,8 +32,9 @@ mod watch;
 pub(in crate::source) use archive::End;
 pub(in crate::source) use followed::{label_of, learn_header, stream_of};
 
+use std::collections::BTreeSet;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::position::Cursor;
@@ -73,6 +74,18 @@ pub struct Settings {
     pub ignore_older: Option<Duration>,
     /// How long after its last write a file is deleted, once all of it is delivered.
     pub remove_after: Option<Duration>,
+}
+
+impl Settings {
+    /// The directories below which its files are or will be, as far as the patterns tell.
+    pub fn starts(&self) -> Result<Vec<PathBuf>, Error> {
+        discover::starts(&self.paths)
+    }
+
+    /// The directories where its files are now, links followed.
+    pub fn present(&self) -> Result<BTreeSet<PathBuf>, Error> {
+        discover::present(&self.paths, &self.exclude)
+    }
 }
 
 /// Why files cannot be followed.

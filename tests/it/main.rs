@@ -45,6 +45,7 @@ mod replay;
 mod retry_after;
 mod rotation;
 mod routing;
+mod sandbox;
 mod secured;
 mod send;
 mod service;

@@ -16,6 +16,7 @@ pub(super) fn readable(
     notes: &Notes,
 ) -> PathBuf {
     let path = around.locate(file);
+    notes.file(key, &path);
     if let Err(error) = open(&path) {
         notes.problem(key, format!("{}: {error}", path.display()), "a readable file");
     }
@@ -24,6 +25,7 @@ pub(super) fn readable(
 
 /// The text of the file at `path`, of at most `bytes_max` bytes.
 pub(super) fn text(key: &str, path: &Path, bytes_max: u64, notes: &Notes) -> Option<String> {
+    notes.file(key, path);
     let mut bytes = Vec::new();
     let read = open(path).and_then(|file| file.take(bytes_max + 1).read_to_end(&mut bytes));
     if let Err(error) = read {

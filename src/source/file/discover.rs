@@ -127,6 +127,24 @@ impl Patterns {
     }
 }
 
+/// The directories that the patterns `paths` begin with, before their first wildcard.
+pub(super) fn starts(paths: &[String]) -> Result<Vec<PathBuf>, Error> {
+    let start = |path: &String| {
+        let pattern = absolute(path)?;
+        Ok(Path::new(&pattern).parent().map(literal_start).unwrap_or_default())
+    };
+    paths.iter().map(start).collect()
+}
+
+/// The directories where files of the patterns are now, links followed.
+pub(super) fn present(paths: &[String], exclude: &[String]) -> Result<BTreeSet<PathBuf>, Error> {
+    let mut patterns = Patterns::new(paths, exclude)?;
+    let mut present = patterns.directories().holding;
+    let found = patterns.scan();
+    present.extend(found.iter().filter_map(|found| found.path.parent()).map(Path::to_owned));
+    Ok(present.iter().filter_map(|directory| fs::canonicalize(directory).ok()).collect())
+}
+
 /// The files of `directories` by inode number. One listing serves all that are looked for.
 pub(super) fn by_inode<'a>(
     directories: impl IntoIterator<Item = &'a Path>,
