@@ -53,12 +53,18 @@ static void set_up(void) {
     error = !strcmp(kind, "enospc") ? ENOSPC : EIO;
 }
 
-__attribute__((destructor)) static void count(void) {
+static FILE *told;
+
+/* At the start: later the program is in its sandbox. */
+__attribute__((constructor)) static void open_count(void) {
     const char *path = getenv("METERD_FAULT_COUNT");
-    FILE *file = path ? fopen(path, "w") : NULL;
-    if (!file) return;
-    fprintf(file, "%ld", atomic_load(&calls));
-    fclose(file);
+    told = path ? fopen(path, "we") : NULL;
+}
+
+__attribute__((destructor)) static void count(void) {
+    if (!told) return;
+    fprintf(told, "%ld", atomic_load(&calls));
+    fclose(told);
 }
 
 static int is_below(const char *path) {
