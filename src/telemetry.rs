@@ -91,23 +91,27 @@ impl Durations {
     }
 }
 
+/// The things that a stage works on at one time: a thread has one; connections of a listener have one
+/// for each thread of the runtime, requests one for each body that is split.
+const HANDS: usize = 4;
+
 /// Since when a stage has worked on one thing: one that does not come to an end is stuck.
 #[derive(Debug)]
 pub struct Pulse {
     epoch: Instant,
-    /// Milliseconds behind the epoch, and one; zero while it waits for something to do.
-    since: AtomicU64,
+    /// Milliseconds behind the epoch, and one; zero for what is free.
+    since: [AtomicU64; HANDS],
 }
 
 impl Default for Pulse {
     fn default() -> Self {
-        Self { epoch: Instant::now(), since: AtomicU64::new(0) }
+        Self { epoch: Instant::now(), since: Default::default() }
     }
 }
 
-/// Work on one thing; it ends when this is dropped.
+/// Work on one thing; it ends when this is dropped. Nothing when there is more of it than hands.
 #[derive(Debug)]
-pub struct Beat<'p>(&'p Pulse);
+pub struct Beat<'p>(Option<&'p AtomicU64>);
 
 /// A wait within work that may be long and is no fault of the stage; the work begins anew when this
 /// is dropped.
@@ -120,25 +124,31 @@ pub struct Rest<'p> {
 impl Pulse {
     /// Begins to work on something.
     pub fn beat(&self) -> Beat<'_> {
-        self.since.store(self.millis() + 1, Ordering::Relaxed);
-        Beat(self)
+        let now = self.millis() + 1;
+        let takes = |hand: &&AtomicU64| {
+            hand.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        };
+        Beat(self.since.iter().find(takes))
     }
 
-    /// Goes on with the next thing, if it works.
+    /// Goes on with the next thing, if it works. For a stage with one hand, as a thread is.
     pub fn go_on(&self) {
-        if self.since.load(Ordering::Relaxed) != 0 {
-            self.since.store(self.millis() + 1, Ordering::Relaxed);
+        let [hand, ..] = &self.since;
+        if hand.load(Ordering::Relaxed) != 0 {
+            hand.store(self.millis() + 1, Ordering::Relaxed);
         }
     }
 
-    /// Waits for others.
+    /// Waits for others. For a stage with one hand.
     pub fn rest(&self) -> Rest<'_> {
-        Rest { pulse: self, was_busy: self.since.swap(0, Ordering::Relaxed) != 0 }
+        let [hand, ..] = &self.since;
+        Rest { pulse: self, was_busy: hand.swap(0, Ordering::Relaxed) != 0 }
     }
 
     /// For how long it has worked on one thing; none while it waits.
     pub fn busy_for(&self) -> Option<Duration> {
-        let since = self.since.load(Ordering::Relaxed).checked_sub(1)?;
+        let busy = self.since.iter().filter_map(|hand| hand.load(Ordering::Relaxed).checked_sub(1));
+        let since = busy.min()?;
         Some(Duration::from_millis(self.millis().saturating_sub(since)))
     }
 
@@ -150,14 +160,17 @@ impl Pulse {
 impl Drop for Rest<'_> {
     fn drop(&mut self) {
         if self.was_busy {
-            self.pulse.since.store(self.pulse.millis() + 1, Ordering::Relaxed);
+            let [hand, ..] = &self.pulse.since;
+            hand.store(self.pulse.millis() + 1, Ordering::Relaxed);
         }
     }
 }
 
 impl Drop for Beat<'_> {
     fn drop(&mut self) {
-        self.0.since.store(0, Ordering::Relaxed);
+        if let Some(hand) = self.0 {
+            hand.store(0, Ordering::Relaxed);
+        }
     }
 }
 
@@ -314,6 +327,23 @@ mod tests {
         pulse.go_on();
         assert!(pulse.busy_for() < Some(Duration::from_millis(5)));
         drop(beat);
+        assert_eq!(pulse.busy_for(), None);
+    }
+
+    #[test]
+    fn one_of_many_connections_is_stuck_whatever_the_others_do() {
+        let pulse = Pulse::default();
+        let stuck = pulse.beat();
+        let busy = || pulse.busy_for().unwrap_or_default();
+        while busy() < Duration::from_millis(5) {
+            drop(pulse.beat());
+        }
+        // More than can be watched change nothing of it.
+        let others: Vec<_> = (0..10).map(|_| pulse.beat()).collect();
+        assert!(busy() >= Duration::from_millis(5));
+        drop(stuck);
+        assert!(pulse.busy_for().is_some());
+        drop(others);
         assert_eq!(pulse.busy_for(), None);
     }
 

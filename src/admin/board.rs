@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame};
+use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -157,8 +158,9 @@ impl Board {
         // A document of numbers can be written.
         let mut first = event("hello", &self.hello()).unwrap_or_default().to_vec();
         first.extend_from_slice(&told.borrow_and_update());
-        let until = self.until.clone();
-        let watcher = Watcher { first: Some(first.into()), told, until, _seat: seat };
+        let (view, until) = (self.view.clone(), self.until.clone());
+        let token = view.borrow().token.clone();
+        let watcher = Watcher { first: Some(first.into()), told, view, token, until, _seat: seat };
         Some(Events(Some(Box::pin(watcher.next()))))
     }
 
@@ -245,22 +247,34 @@ fn event(name: &str, document: &impl Serialize) -> serde_json::Result<Bytes> {
 struct Watcher {
     first: Option<Bytes>,
     told: watch::Receiver<Bytes>,
+    view: watch::Receiver<View>,
+    /// What it had to show.
+    token: Option<SecretString>,
     until: CancellationToken,
     /// Given back when the connection ends, however it does.
     _seat: OwnedSemaphorePermit,
 }
 
 impl Watcher {
-    /// The next event; none: the agent ends.
+    /// The next event; none: the agent ends, or asks for another token.
     async fn next(mut self) -> Option<(Bytes, Self)> {
         if let Some(first) = self.first.take() {
             return Some((first, self));
         }
         // Without the end, open pages would hold up the stop.
-        self.until.run_until_cancelled(self.told.changed()).await?.ok()?;
+        tokio::select! {
+            // A token that is changed is one that somebody should not have any more.
+            biased;
+            _ = self.view.wait_for(|view| !is_same(view.token.as_ref(), self.token.as_ref())) => return None,
+            told = self.until.run_until_cancelled(self.told.changed()) => told?.ok()?,
+        }
         let event = self.told.borrow_and_update().clone();
         Some((event, self))
     }
+}
+
+fn is_same(one: Option<&SecretString>, other: Option<&SecretString>) -> bool {
+    one.map(ExposeSecret::expose_secret) == other.map(ExposeSecret::expose_secret)
 }
 
 type Next = Pin<Box<dyn Future<Output = Option<(Bytes, Watcher)>> + Send>>;

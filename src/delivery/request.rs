@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::Phase;
 use super::refusal;
 use crate::clock::Timestamp;
+use crate::dead_letter::Reason;
 use crate::mediation::answer::Words;
 use crate::meter::Meter;
 use crate::schema::edition::Hash;
@@ -93,6 +94,8 @@ impl Sender {
             };
             // The batch is not looked at again before its receipt is there.
             self.post(receipt).await;
+            let track_id = &parcel.head.track_id;
+            tracing::debug!(track_id, meter = &*meter.name, "the receipt of a batch is stored");
             meter.counters.events_delivered.add(u64::from(parcel.head.events));
             meter.learned_limit.raise(meter.limits.payload_bytes_max);
             return Done { parcel: None, events: parcel.head.events, outcome: Some(outcome) };
@@ -115,6 +118,9 @@ impl Sender {
             parcel.head.attempts += 1;
             // On record before the batch can be sent again: a crash must not forget it.
             self.post(Settlement::Attempted { batch, outcome_unknown }).await;
+            let BatchHead { track_id, attempts, .. } = &parcel.head;
+            let meter = &*meter.name;
+            tracing::debug!(track_id, meter, attempts, outcome_unknown, "an attempt is on record");
         }
         Done::with(parcel, Some(outcome))
     }
@@ -151,6 +157,8 @@ impl Sender {
                     _ => None,
                 };
                 self.post(settlement).await;
+                let (track_id, reason) = (&parcel.head.track_id, dead.map(Reason::name));
+                tracing::debug!(track_id, meter = &*meter.name, reason, "a refused batch has gone");
                 if let Some(reason) = dead {
                     meter.counters.dead_letters.add(reason, 1);
                 }
@@ -208,12 +216,15 @@ impl Sender {
             () = reached(&mut self.phase, Phase::Halt) => return None,
         };
         let began = Instant::now();
+        let BatchHead { track_id, attempts, .. } = &parcel.head;
+        let meter_name = &*meter.name;
+        tracing::debug!(track_id, meter = meter_name, attempts, "a batch is sent");
         meter.counters.payload_bytes.add(parcel.head.payload_bytes);
         meter.counters.wire_bytes.add(parcel.body.len() as u64);
         let exchange = way.transport.post_events(
             &meter.upload_url,
             parcel.body.clone(),
-            &parcel.head.track_id,
+            track_id,
             token.secret.as_ref(),
         );
         let answer = tokio::select! {
@@ -236,6 +247,16 @@ impl Sender {
             }
         };
         let now = Instant::now();
+        let (status, outcome) = (tried.status, tried.outcome.name());
+        let took_ms = u64::try_from((now - began).as_millis()).unwrap_or(u64::MAX);
+        tracing::debug!(
+            track_id,
+            meter = meter_name,
+            status,
+            outcome,
+            took_ms,
+            "a request came to its end"
+        );
         meter.counters.requests.add(tried.status, 1);
         meter.counters.request_durations.add(now - began);
         if let Some(load) = load(&tried, parcel.body.len(), now - began) {

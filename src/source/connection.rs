@@ -141,6 +141,8 @@ impl<'a> Connection<'a> {
     async fn read(&mut self) -> Result<Turn, Closed> {
         let context = &self.server.context;
         let _reader = self.reader().await?;
+        // Dropped before the next wait: that would be no work.
+        let beat = context.pulse.beat();
         let mut buffer = self.assembler.begin(&context.intake);
         let before = buffer.len();
         let mut state = State::Open;
@@ -152,6 +154,7 @@ impl<'a> Connection<'a> {
                 Err(_) => state = State::Ended,
             }
         }
+        drop(beat);
         let bytes = buffer.len() - before;
         let has_lines = self.hand_over(&mut buffer).await?;
         Ok(Turn { state, bytes, has_lines })
@@ -185,7 +188,7 @@ impl<'a> Connection<'a> {
     async fn hand_over(&mut self, buffer: &mut Buffer) -> Result<bool, Closed> {
         let context = &self.server.context;
         let mut has_lines = false;
-        while let Some(ready) = self.assembler.next(buffer, &context.intake) {
+        while let Some(ready) = self.assembler.next_of(buffer, context) {
             ready.send(context).await?;
             has_lines = true;
         }

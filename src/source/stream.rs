@@ -141,6 +141,12 @@ impl Assembler {
         None
     }
 
+    /// The same, as work of the source of `context`.
+    pub(super) fn next_of(&mut self, buffer: &mut Buffer, context: &Context) -> Option<Ready> {
+        let _beat = context.pulse.beat();
+        self.next(buffer, &context.intake)
+    }
+
     /// Keeps the unfinished line that is left in `buffer` for the next read.
     pub(super) fn end(&mut self, buffer: &Buffer) {
         self.partial = buffer.to_vec();

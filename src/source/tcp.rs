@@ -122,6 +122,29 @@ mod tests {
     }
 
     #[test]
+    fn waiting_for_room_and_for_bytes_is_no_work() {
+        let running = start(10, LONG);
+        let context = &running.bench.context;
+        let rests = || {
+            let until = std::time::Instant::now() + Duration::from_secs(20);
+            while context.pulse.busy_for().is_some() {
+                assert!(std::time::Instant::now() < until, "it is taken for work");
+            }
+        };
+        let mut client = running.connect();
+        client.write_all(b"a\n").expect("written");
+        assert_eq!(running.next().len(), 1);
+        rests();
+        client.set_nonblocking(true).expect("set");
+        let lines = vec![b'\n'; 1 << 16];
+        while !running.bench.outlet.is_full() {
+            // A full socket is tried again.
+            let _ = client.write(&lines);
+        }
+        rests();
+    }
+
+    #[test]
     fn half_a_line_at_a_disconnect_is_a_dead_letter() {
         let running = start(10, LONG);
         let mut client = running.connect();

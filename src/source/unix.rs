@@ -230,7 +230,7 @@ impl Datagrams {
     }
 
     async fn hand_over(&mut self, buffer: &mut Buffer) -> Result<(), Closed> {
-        while let Some(ready) = self.assembler.next(buffer, &self.context.intake) {
+        while let Some(ready) = self.assembler.next_of(buffer, &self.context) {
             ready.send(&self.context).await?;
         }
         self.assembler.end(buffer);

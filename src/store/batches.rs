@@ -21,7 +21,8 @@ pub(super) fn insert(
     let created_at = now.as_millis();
     group.batches.iter().try_for_each(|batch| {
         let (meter, schema) = (&batch.meter, batch.schema);
-        let origin = Origin { meter, schema, source, unknown: 0, decided: 0, created_at };
+        let origin =
+            Origin { meter, schema, source, unknown: 0, decided: 0, created_at, instead_of: None };
         insert_one(transaction, batch, &origin, track_prefix)
     })
 }
@@ -39,7 +40,15 @@ pub(super) fn insert_again(
     let created_at = now.as_millis();
     group.batches.iter().try_for_each(|batch| {
         let (meter, schema) = (&batch.meter, batch.schema);
-        let origin = Origin { meter, schema, source, unknown, decided: unknown, created_at };
+        let origin = Origin {
+            meter,
+            schema,
+            source,
+            unknown,
+            decided: unknown,
+            created_at,
+            instead_of: None,
+        };
         insert_one(transaction, batch, &origin, track_prefix)
     })
 }
@@ -55,6 +64,8 @@ struct Origin<'o> {
     /// Those of them that a person has looked at.
     decided: u32,
     created_at: i64,
+    /// The track id of the batch in whose place it is put.
+    instead_of: Option<&'o str>,
 }
 
 fn insert_one(
@@ -83,9 +94,12 @@ fn insert_one(
         batch.quantity.map(|quantity| quantity.to_string()),
     ])?;
     let id = transaction.last_insert_rowid();
+    let track_id = format!("{track_prefix}-{id}");
     transaction
         .prepare_cached("UPDATE batches SET track_id = ?2 WHERE id = ?1")?
-        .execute(params![id, format!("{track_prefix}-{id}")])?;
+        .execute(params![id, track_id])?;
+    let Origin { meter, instead_of, .. } = origin;
+    tracing::debug!(track_id, meter, events = batch.events, instead_of, "a batch is being stored");
     transaction
         .prepare_cached("INSERT INTO bodies VALUES (?1, ?2)")?
         .execute(params![id, &batch.body[..]])?;
@@ -100,15 +114,22 @@ pub(super) fn split(
     track_prefix: &str,
 ) -> rusqlite::Result<()> {
     let query = "SELECT meter, source, outcome_unknown_attempts, decided_attempts, created_at, \
-                 schema FROM batches WHERE id = ?1";
-    let found: Option<(String, String, u32, u32, i64, Option<Hash>)> = transaction
-        .prepare_cached(query)?
-        .query_row([batch.0], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
-        })
-        .optional()?;
-    let Some((meter, source, unknown, decided, created_at, schema)) = found else { return Ok(()) };
-    let origin = Origin { meter: &meter, schema, source: &source, unknown, decided, created_at };
+                 schema, track_id FROM batches WHERE id = ?1";
+    let mut found = transaction.prepare_cached(query)?;
+    let mut rows = found.query([batch.0])?;
+    let Some(row) = rows.next()? else { return Ok(()) };
+    let (meter, source, track_id): (String, String, String) =
+        (row.get(0)?, row.get(1)?, row.get(6)?);
+    let origin = Origin {
+        meter: &meter,
+        source: &source,
+        unknown: row.get(2)?,
+        decided: row.get(3)?,
+        created_at: row.get(4)?,
+        schema: row.get(5)?,
+        instead_of: Some(&track_id),
+    };
+    drop(rows);
     for half in halves {
         insert_one(transaction, half, &origin, track_prefix)?;
     }

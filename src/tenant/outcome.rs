@@ -88,6 +88,19 @@ pub enum Cause {
 }
 
 impl Outcome {
+    /// In a word, for the log.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Delivered { is_duplicate: false } => "delivered",
+            Self::Delivered { is_duplicate: true } => "duplicate",
+            Self::Unauthorized(_) => "unauthorized",
+            Self::Retry { .. } => "not taken",
+            Self::Refused { .. } => "refused",
+            Self::Unknown(_) => "unknown",
+            Self::Hold(_) => "held",
+        }
+    }
+
     /// What a repeat is for, as the metric says it; none when there is none.
     pub const fn repeat(&self) -> Option<&'static str> {
         match self {

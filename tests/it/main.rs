@@ -55,6 +55,7 @@ mod store_full;
 mod tcp;
 mod tls;
 mod top;
+mod traced;
 mod unix;
 mod unknown;
 mod verify;

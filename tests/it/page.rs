@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::harness::browser::Look;
@@ -287,4 +288,49 @@ fn watchers_are_bounded_and_end_with_the_agent() -> Result {
         assert!(rest.ends_with(b"0\r\n\r\n"), "the stream was cut off");
     }
     Ok(())
+}
+
+#[test]
+fn a_token_that_is_changed_ends_open_pages_and_is_asked_for_from_then_on() -> Result {
+    const RELOADED: &str = "configuration reloaded";
+    let (folder, sim) = (Folder::new()?, Sim::start()?);
+    folder.configure(&with_token(&folder, &sim)?)?;
+    let mut agent = folder.start_with_pipe()?;
+    let at = agent.admin_address()?;
+    let bearer = |token: &str| format!("{}Authorization: Bearer {token}\r\n", local(at));
+    let mut stream = TcpStream::connect(at)?;
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    stream.write_all(format!("GET /events HTTP/1.1\r\n{}\r\n", bearer("right")).as_bytes())?;
+    let reload = |times: usize| {
+        agent.signal(Signal::HUP)?;
+        until("the reload", || Ok((agent.times_logged(RELOADED)? == times).then_some(())))
+    };
+    // One that leaves the token as it is leaves the page open: it tells on, once a second.
+    reload(1)?;
+    let (mut told, mut bytes) = (String::new(), [0; 4096]);
+    while told.matches("event: status").count() < 3 {
+        let count = stream.read(&mut bytes)?;
+        assert!(count > 0, "the stream has ended: {told}");
+        told.push_str(&String::from_utf8_lossy(&bytes[..count]));
+    }
+    std::fs::write(folder.path("token"), "another\n")?;
+    reload(2)?;
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest)?;
+    assert!(rest.ends_with(b"0\r\n\r\n"), "the stream was cut off");
+    let replay = |token: &str| -> Result<u16> {
+        let post = Post {
+            address: at,
+            path: "/dead-letters/replay",
+            headers: format!("Authorization: Bearer {token}\r\n"),
+            body: br#"{"ids":[1]}"#,
+        };
+        Ok(post.send()?.status)
+    };
+    assert_eq!((replay("right")?, replay("another")?), (401, 200));
+    for path in ["/events", "/status"] {
+        assert_eq!(get(at, path, &bearer("right"))?.status, 401, "{path}");
+    }
+    assert_eq!(get(at, "/status", &bearer("another"))?.status, 200);
+    agent.stop()
 }

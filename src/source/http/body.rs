@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::answer::Refusal;
 use super::split::{self, Limit, Malformed};
+use crate::telemetry::Pulse;
 
 /// Bodies that are decompressed and split at one time.
 const DECODERS_MAX: usize = 2;
@@ -79,15 +80,17 @@ impl From<Refusal> for Error {
 /// What all bodies of a source share.
 pub(super) struct Bodies {
     limits: Limits,
+    pulse: Arc<Pulse>,
     budget: Arc<Semaphore>,
     decoders: Arc<Semaphore>,
 }
 
 impl Bodies {
-    pub(super) fn new(limits: Limits) -> Self {
+    pub(super) fn new(limits: Limits, pulse: Arc<Pulse>) -> Self {
         let budget = (limits.body_bytes_max * FULL_BODIES_MAX).max(BUDGET_BYTES_MIN);
         Self {
             limits,
+            pulse,
             budget: Arc::new(Semaphore::new(budget)),
             decoders: Arc::new(Semaphore::new(DECODERS_MAX)),
         }
@@ -103,8 +106,9 @@ impl Bodies {
         let (wire, mut share) = self.receive(body).await?;
         // Neither semaphore is ever closed.
         let decoder = Arc::clone(&self.decoders).acquire_owned().await;
-        let limits = self.limits;
+        let (limits, pulse) = (self.limits, Arc::clone(&self.pulse));
         let decode = move || {
+            let _beat = pulse.beat();
             let decoded = decode(wire, form, limits, hasher);
             drop(decoder);
             decoded

@@ -94,11 +94,12 @@ impl Service {
         repeats: Repeats,
         streams: Vec<MeterStream>,
     ) -> Self {
-        let bodies = Bodies::new(Limits {
+        let limits = Limits {
             body_bytes_max: settings.body_bytes_max,
             line_bytes_max: settings.line_bytes_max,
             timeout: settings.body_timeout,
-        });
+        };
+        let bodies = Bodies::new(limits, Arc::clone(&context.pulse));
         Self { settings, context, tokens, bodies, repeats, streams }
     }
 
