@@ -30,6 +30,10 @@ reliability *tests:
     METERD_IT_FULL=1 cargo test --release --locked --test reliability {{ tests }} -- --nocapture
     cargo test --release --locked --test reliability -- --ignored table::
 
+# The fuzz targets, or one, for some seconds each
+fuzz target="all" seconds="60":
+    fuzz/run {{ target }} {{ seconds }}
+
 # The benches; `just bench end_to_end` for one
 bench *names:
     cargo bench --locked {{ if names == "" { "" } else { "--bench " + names } }}

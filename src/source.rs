@@ -11,9 +11,9 @@ pub mod lines;
 pub mod listen;
 pub mod once;
 mod prepare;
-mod ready;
+pub mod ready;
 pub mod stdin;
-mod stream;
+pub mod stream;
 pub mod tcp;
 pub mod unix;
 

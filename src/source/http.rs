@@ -10,7 +10,7 @@ mod answer;
 mod body;
 mod repeats;
 mod service;
-mod split;
+pub mod split;
 mod tokens;
 
 use std::path::{Path, PathBuf};

@@ -69,6 +69,14 @@ pub struct Discarded {
 }
 
 impl Discarded {
+    /// All of `text`, whose end did not come; a line end in it is part of it.
+    pub fn cut_off(text: &[u8]) -> Self {
+        let excerpt = text.get(..EXCERPT_BYTES_MAX).unwrap_or(text).to_vec();
+        let tail =
+            text.get(text.len().saturating_sub(TAIL_BYTES_MAX)..).unwrap_or_default().to_vec();
+        Self { bytes: text.len() as u64, ended: false, excerpt, tail }
+    }
+
     /// Takes the bytes of the line from the start of `more`, its end included, and tells how
     /// many that were. Takes nothing once the line has ended.
     pub fn absorb(&mut self, more: &[u8]) -> usize {

@@ -9,13 +9,13 @@ use crate::source::Context;
 
 /// A chunk that is ready to be handed over, and what it counts.
 #[derive(Debug)]
-pub(super) struct Ready {
+pub struct Ready {
     /// The chunk.
-    pub(super) chunk: Chunk,
+    pub chunk: Chunk,
     /// How many lines it holds.
-    pub(super) lines: u64,
+    pub lines: u64,
     /// How many bytes were read for it.
-    pub(super) bytes: u64,
+    pub bytes: u64,
 }
 
 impl Ready {

@@ -23,7 +23,7 @@ use crate::source::{Context, right_sized};
 
 /// What becomes of the last line when it has no end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum LastLine {
+pub enum LastLine {
     /// The input is whole: it is a line like any other.
     Keep,
     /// The input was cut off: it becomes a dead letter.
@@ -32,7 +32,7 @@ pub(super) enum LastLine {
 
 /// Makes numbered lines of the bytes of one stream.
 #[derive(Debug)]
-pub(super) struct Assembler {
+pub struct Assembler {
     stream: Arc<Stream>,
     line_bytes_max: usize,
     /// The position of the next line.
@@ -53,7 +53,7 @@ pub(super) struct Assembler {
 
 impl Assembler {
     /// An assembler for a stream of its own, called `label` by people.
-    pub(super) fn new(context: &Context, label: String, line_bytes_max: usize) -> Self {
+    pub fn new(context: &Context, label: String, line_bytes_max: usize) -> Self {
         let mapping = context.tag.mapping.as_deref();
         let stream = Stream {
             source: Arc::clone(&context.tag),
@@ -98,7 +98,7 @@ impl Assembler {
     }
 
     /// A buffer to append what is read to. It begins with the unfinished line and has room.
-    pub(super) fn begin(&mut self, intake: &Intake) -> Buffer {
+    pub fn begin(&mut self, intake: &Intake) -> Buffer {
         let mut buffer = intake.buffer();
         buffer.extend_from_slice(&self.partial);
         self.partial = Vec::new();
@@ -115,7 +115,7 @@ impl Assembler {
     }
 
     /// Takes the next chunk off the start of `buffer`; none when only an unfinished line is left.
-    pub(super) fn next(&mut self, buffer: &mut Buffer, intake: &Intake) -> Option<Ready> {
+    pub fn next(&mut self, buffer: &mut Buffer, intake: &Intake) -> Option<Ready> {
         if self.discarded.is_none() && self.takes_messages {
             match self.messages(buffer, intake) {
                 Found::Ready(ready) => return Some(*ready),
@@ -148,12 +148,12 @@ impl Assembler {
     }
 
     /// Keeps the unfinished line that is left in `buffer` for the next read.
-    pub(super) fn end(&mut self, buffer: &Buffer) {
+    pub fn end(&mut self, buffer: &Buffer) {
         self.partial = buffer.to_vec();
     }
 
     /// What is left when nothing more will come.
-    pub(super) fn finish(&mut self, last: LastLine) -> Option<Ready> {
+    pub fn finish(&mut self, last: LastLine) -> Option<Ready> {
         if let Some(discarded) = self.discarded.take() {
             return Some(self.fault(discarded, Reason::LineTooLong));
         }
@@ -164,10 +164,10 @@ impl Assembler {
         if partial.is_empty() {
             return None;
         }
-        if last == LastLine::Refuse {
-            let mut discarded = Discarded::default();
-            discarded.absorb(&partial);
-            return Some(self.fault(discarded, Reason::PartialLine));
+        // A message that says its length is cut off, however the input ended.
+        let is_counted = self.takes_messages && messages::length_digits(&partial).is_some();
+        if last == LastLine::Refuse || is_counted {
+            return Some(self.fault(Discarded::cut_off(&partial), Reason::PartialLine));
         }
         let bytes = partial.len() as u64;
         partial.push(b'\n');

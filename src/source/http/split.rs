@@ -10,13 +10,13 @@ use crate::notice::BadLine;
 
 /// Why a document is no sequence of events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Malformed {
+pub struct Malformed {
     /// The event at or behind which it is.
-    pub(super) index: u64,
+    pub index: u64,
     /// The class of the mistake.
-    pub(super) reason: Reason,
+    pub reason: Reason,
     /// What was found.
-    pub(super) what: &'static str,
+    pub what: &'static str,
 }
 
 impl Malformed {
@@ -29,10 +29,10 @@ impl Malformed {
 
 /// The longest event, in bytes.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limit(pub(super) usize);
+pub struct Limit(pub usize);
 
 /// Makes lines of an object or an array of values; gives their number.
-pub(super) fn document(bytes: &mut Vec<u8>, limit: Limit) -> Result<u64, Malformed> {
+pub fn document(bytes: &mut Vec<u8>, limit: Limit) -> Result<u64, Malformed> {
     let mut splitter = Splitter { bytes, at: 0, written: 0, events: 0, limit };
     splitter.skip_space();
     let result = match splitter.peek() {
@@ -47,7 +47,7 @@ pub(super) fn document(bytes: &mut Vec<u8>, limit: Limit) -> Result<u64, Malform
 
 /// Makes sure that the last of a sequence of lines has its end, and that none is too long; gives
 /// their number, those that are blank not counted.
-pub(super) fn lines(bytes: &mut Vec<u8>, limit: Limit) -> Result<u64, Malformed> {
+pub fn lines(bytes: &mut Vec<u8>, limit: Limit) -> Result<u64, Malformed> {
     if bytes.last().is_some_and(|last| *last != b'\n') {
         bytes.push(b'\n');
     }

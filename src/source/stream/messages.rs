@@ -46,15 +46,27 @@ enum Frame {
     LongLine,
 }
 
-fn frame(bytes: &[u8], line_bytes_max: usize) -> Frame {
-    let digits = bytes.iter().take(LENGTH_DIGITS_MAX).take_while(|it| it.is_ascii_digit()).count();
+/// How many digits of a length stand at the start of `bytes`, with a message behind them.
+pub(super) fn length_digits(bytes: &[u8]) -> Option<usize> {
+    let digits = leading_digits(bytes);
     let is_counted = (1..LENGTH_DIGITS_MAX).contains(&digits);
-    match (bytes.get(digits), bytes.get(digits + 1)) {
-        (Some(b' '), Some(b'<')) if is_counted => {}
+    (is_counted && bytes.get(digits..)?.starts_with(b" <")).then_some(digits)
+}
+
+fn leading_digits(bytes: &[u8]) -> usize {
+    bytes.iter().take(LENGTH_DIGITS_MAX).take_while(|it| it.is_ascii_digit()).count()
+}
+
+fn frame(bytes: &[u8], line_bytes_max: usize) -> Frame {
+    let Some(digits) = length_digits(bytes) else {
+        let digits = leading_digits(bytes);
+        let may_be_length = (1..LENGTH_DIGITS_MAX).contains(&digits) || bytes.is_empty();
         // Whether a message begins here is still to come.
-        (None, _) | (Some(b' '), None) if is_counted || bytes.is_empty() => return Frame::Partial,
-        _ => return line(bytes, line_bytes_max),
-    }
+        return match bytes.get(digits..) {
+            Some(b"" | b" ") if may_be_length => Frame::Partial,
+            _ => line(bytes, line_bytes_max),
+        };
+    };
     let length = bytes.iter().take(digits);
     let length = length.fold(0_usize, |length, digit| length * 10 + usize::from(digit - b'0'));
     let (start, next) = (digits + 1, digits + 1 + length);
@@ -178,6 +190,10 @@ mod tests {
     }
 
     fn assemble(pieces: &[&[u8]], line_bytes_max: usize) -> Vec<Event> {
+        assemble_until(LastLine::Refuse, pieces, line_bytes_max)
+    }
+
+    fn assemble_until(last: LastLine, pieces: &[&[u8]], line_bytes_max: usize) -> Vec<Event> {
         let bench = bench();
         let intake = &bench.context.intake;
         let mut assembler = Assembler::new(&bench.context, "test".into(), line_bytes_max);
@@ -190,7 +206,7 @@ mod tests {
             }
             assembler.end(&buffer);
         }
-        if let Some(ready) = assembler.finish(LastLine::Refuse) {
+        if let Some(ready) = assembler.finish(last) {
             events.extend(Event::of(&ready.chunk));
         }
         events
@@ -234,6 +250,17 @@ mod tests {
         );
         let oversized = assemble(&[b"99 <1>ab"], 20);
         assert_eq!(oversized, [Event::fault(0, Reason::LineTooLong, 99, "<1>ab")]);
+    }
+
+    #[test]
+    fn what_breaks_off_behind_a_line_end_is_one_dead_letter() {
+        for last in [LastLine::Keep, LastLine::Refuse] {
+            let events = assemble_until(last, &[b"<1>x\n9 <1>a\nb"], 20);
+            let fault = Event::fault(1, Reason::PartialLine, 8, "9 <1>a\nb");
+            assert_eq!(events, [Event::line(0, "<1>x"), fault], "{last:?}");
+            let events = assemble_until(last, &[b"5 <1>a"], 5);
+            assert_eq!(events, [Event::fault(0, Reason::PartialLine, 6, "5 <1>a")], "{last:?}");
+        }
     }
 
     proptest! {
