@@ -1,5 +1,6 @@
 mod cursors;
 mod decisions;
+mod model;
 mod receipts;
 mod refusals;
 mod salvage;
@@ -7,7 +8,6 @@ mod salvage;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use proptest::prelude::*;
 
 use super::*;
 use crate::dead_letter::{DeadLetter, Reason};
@@ -303,133 +303,6 @@ fn a_store_that_is_not_understood_is_left_alone() -> TestResult {
     )?;
     assert!(matches!(Store::open(&settings, "a"), Err(Error::Sqlite(_))));
     Ok(())
-}
-
-/// Something that happens to a store.
-#[derive(Debug, Clone)]
-enum Step {
-    Commit { meter: usize, events: u32, dead: u64 },
-    Deliver { nth: usize },
-    Fail { nth: usize, outcome_unknown: bool },
-    Hold { meter: usize },
-    Reopen,
-    Doubt,
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        4 => (0_usize..2, 0_u32..20, 0_u64..3)
-            .prop_map(|(meter, events, dead)| Step::Commit { meter, events, dead }),
-        3 => (0_usize..5).prop_map(|nth| Step::Deliver { nth }),
-        1 => (0_usize..5, any::<bool>())
-            .prop_map(|(nth, outcome_unknown)| Step::Fail { nth, outcome_unknown }),
-        1 => (0_usize..2).prop_map(|meter| Step::Hold { meter }),
-        1 => Just(Step::Reopen),
-        1 => Just(Step::Doubt),
-    ]
-}
-
-/// What the store should hold, in the simplest way.
-#[derive(Debug, Default)]
-struct Model {
-    /// Number, meter, events and unknown outcomes of each batch that waits.
-    batches: Vec<(i64, usize, u32, u32)>,
-    next: i64,
-    read: i64,
-    dead: i64,
-    ignored: i64,
-    delivered: i64,
-    offset: u64,
-}
-
-fn apply(
-    store: &mut Store,
-    model: &mut Model,
-    meters: &[Arc<Meter>],
-    step: &Step,
-) -> Result<(), Error> {
-    match *step {
-        Step::Commit { meter, events, dead } => {
-            model.offset += 10;
-            commit(store, &[group(&meters[meter], events, dead, model.offset)], &[])?;
-            if events > 0 {
-                model.next += 1;
-                model.batches.push((model.next, meter, events, 0));
-            }
-            let dead = i64::try_from(dead).unwrap_or(0);
-            model.read += i64::from(events) + dead + 1;
-            model.dead += dead;
-            model.ignored += 1;
-        }
-        Step::Deliver { nth } if nth < model.batches.len() => {
-            let (batch, meter, events, _) = model.batches.remove(nth);
-            commit(store, &[], &[&delivered(batch, &meters[meter])])?;
-            model.delivered += i64::from(events);
-        }
-        Step::Fail { nth, outcome_unknown } if nth < model.batches.len() => {
-            let batch = BatchId(model.batches[nth].0);
-            commit(store, &[], &[&Settlement::Attempted { batch, outcome_unknown }])?;
-            model.batches[nth].3 += u32::from(outcome_unknown);
-        }
-        Step::Hold { meter } => {
-            let meter = Arc::clone(&meters[meter].name);
-            let (state, reason) = (LaneState::Held, "404".to_owned());
-            commit(store, &[], &[&Settlement::Lane { meter, state, reason, at: NOW }])?;
-        }
-        Step::Reopen => store.reopen()?,
-        Step::Doubt => {
-            // The commit happened, its caller was told that it failed, and calls again.
-            let groups = [group(&meters[0], 1, 0, model.offset)];
-            commit(store, &groups, &[])?;
-            (store.commits, store.is_in_doubt) = (store.commits - 1, true);
-            commit(store, &groups, &[])?;
-            model.next += 1;
-            model.batches.push((model.next, 0, 1, 0));
-            model.read += 2;
-            model.ignored += 1;
-        }
-        Step::Deliver { .. } | Step::Fail { .. } => {}
-    }
-    Ok(())
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
-
-    #[test]
-    fn a_store_does_what_its_model_does(steps in prop::collection::vec(step(), 1..30)) {
-        let run = || -> TestResult {
-            let directory = tempfile::tempdir()?;
-            let settings = settings(directory.path());
-            let meters = [meter("one"), meter("two")];
-            let mut store = Store::open(&settings, "a")?;
-            let mut model = Model::default();
-            for step in &steps {
-                apply(&mut store, &mut model, &meters, step)?;
-                let mut reader = Reader::open(&settings.directory)?;
-                let sum = reader.status(NOW, None)?.equation;
-                let stored = model.batches.iter().map(|batch| i64::from(batch.2)).sum();
-                let found = (sum.read, sum.delivered, sum.dead_lettered, sum.ignored, sum.stored);
-                assert_eq!(found, (model.read, model.delivered, model.dead, model.ignored, stored));
-                assert!(sum.holds);
-                for (index, meter) in meters.iter().enumerate() {
-                    let mut after = BatchId(0);
-                    let mut waiting = Vec::new();
-                    while let Some((head, _)) = reader.next_batch(&meter.name, after)? {
-                        after = head.id;
-                        waiting.push((head.id.0, index, head.events, head.outcome_unknown_attempts));
-                    }
-                    let mut expected = model.batches.clone();
-                    expected.retain(|batch| batch.1 == index);
-                    assert_eq!(waiting, expected);
-                }
-                let offset = store.cursors("app")?.first().map_or(0, |cursor| cursor.offset);
-                assert_eq!(offset, model.offset);
-            }
-            Ok(())
-        };
-        prop_assert!(run().is_ok());
-    }
 }
 
 #[test]
