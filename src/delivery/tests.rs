@@ -1,5 +1,8 @@
 //! The lanes on a clock that only the test moves, with a far end of its own: no sockets.
 
+mod far_end;
+mod model;
+
 use std::collections::HashMap;
 
 use bytes::Bytes;
@@ -114,10 +117,10 @@ impl Scene {
             }
             let _ = committed.send(());
         }
-        while let Ok(Exchange { url, reply }) = self.exchanges.try_recv() {
+        while let Ok(Exchange { url, reply, .. }) = self.exchanges.try_recv() {
             let status = if url == HELD && self.is_held { 403 } else { 200 };
             *self.tries.entry(url).or_default() += 1;
-            let _ = reply.send(Answer { status, ..Answer::default() });
+            let _ = reply.send(Ok(Answer { status, ..Answer::default() }));
         }
         Ok(())
     }

@@ -119,8 +119,12 @@ enum FarEnd {
 pub struct Exchange {
     /// Where it was sent.
     pub url: String,
+    /// Under which name.
+    pub track_id: String,
+    /// With what.
+    pub body: Bytes,
     /// Takes the answer.
-    pub reply: tokio::sync::oneshot::Sender<Answer>,
+    pub reply: tokio::sync::oneshot::Sender<Result<Answer, Failure>>,
 }
 
 impl Transport {
@@ -263,8 +267,10 @@ impl Transport {
             FarEnd::Scripted(requests) => {
                 let (reply, answer) = tokio::sync::oneshot::channel();
                 // A test that has ended answers nothing more.
-                let _ = requests.send(Exchange { url: url.to_owned(), reply });
-                answer.await.map_err(|gone| Failure::Unanswered(gone.to_string()))
+                let track_id = headers.get("zuora-track-id").and_then(|it| it.to_str().ok());
+                let (url, track_id) = (url.to_owned(), track_id.unwrap_or_default().to_owned());
+                let _ = requests.send(Exchange { url, track_id, body, reply });
+                answer.await.unwrap_or_else(|gone| Err(Failure::Unanswered(gone.to_string())))
             }
         }
     }
