@@ -6,6 +6,7 @@
 //! leave no figure.
 
 mod case;
+mod corpus;
 mod cut_answers;
 mod damaged;
 mod every_call;
@@ -13,5 +14,7 @@ mod failing_calls;
 #[expect(dead_code, unused_imports, reason = "shared with other test binaries")]
 #[path = "../harness/harness.rs"]
 mod harness;
+#[path = "../../fuzz/targets/oracle.rs"]
+mod oracle;
 mod scorecard;
 mod table;

@@ -26,7 +26,7 @@ pub(crate) struct Row {
 }
 
 /// Every row, in the order of the table.
-pub(crate) const ROWS: [Row; 6] = [
+pub(crate) const ROWS: [Row; 7] = [
     Row {
         id: "L1",
         what: "SIGKILL before each file call, also during recovery and the first start",
@@ -62,6 +62,21 @@ pub(crate) const ROWS: [Row; 6] = [
         what: "what is flagged as unknown against what came twice",
         wanted: "under-reporting 0, over-reporting printed",
         parts: &[""],
+    },
+    Row {
+        id: "J1",
+        what: "lines of odd JSON and naughty texts, through each source to the far end",
+        wanted: "what is valid arrives byte for byte, what is not is a dead letter or a 400",
+        parts: &[
+            "file",
+            "stdin",
+            "tcp",
+            "unix stream",
+            "unix datagram",
+            "http lines",
+            "http events",
+            "send",
+        ],
     },
 ];
 
