@@ -236,6 +236,7 @@ impl Mapper {
     /// Record `index` of `line` as its dead letter keeps it: what comes of it through this mapping
     /// again is this record and no other.
     pub fn letter(&self, line: &[u8], index: Option<usize>, position: u64) -> Vec<u8> {
+        let is_header = self.is_header(line, position);
         let line = without_end(line);
         let record = index.filter(|_| self.is_shared).and_then(|index| self.records.get(index));
         if let (Some(&(start, end)), Some(&(first, _))) = (record, self.records.first()) {
@@ -244,7 +245,7 @@ impl Mapper {
             let envelope = line.get(..bracket).unwrap_or_default();
             return [envelope, line.get(start..end).unwrap_or_default()].concat();
         }
-        let header = if self.is_header(line, position) { &[] } else { self.header.as_slice() };
+        let header = if is_header { &[] } else { self.header.as_slice() };
         [header, line].concat()
     }
 

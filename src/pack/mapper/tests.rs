@@ -145,6 +145,7 @@ fn the_first_line_of_a_file_is_its_header_or_a_dead_letter() {
     assert_eq!(read(&mapping, Some("b,a"), "1,2\n", 4), ["+0 {\"A\":\"2\"} [b,a\n1,2]"]);
     assert_eq!(read(&mapping, Some("b,a"), "1\n", 4), ["+0 unparsable [b,a\n1]"]);
     assert_eq!(read(&mapping, Some("1,2"), "1,2\n", 0), ["unparsable [1,2]"]);
+    assert_eq!(read(&mapping, Some("1,2\r"), "1,2\r\r\n", 0), ["unparsable [1,2\r]"]);
     // Put back with the header that it lacked.
     assert_eq!(read(&mapping, Some("b,a"), "1,2\n", 0), ["+0 {\"A\":\"2\"} [b,a\n1,2]"]);
     assert_eq!(read(&mapping, Some("1,2"), "3,4\n", 4), ["+0 unparsable [1,2\n3,4]"]);
