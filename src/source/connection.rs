@@ -146,7 +146,8 @@ impl<'a> Connection<'a> {
         let mut buffer = self.assembler.begin(&context.intake);
         let before = buffer.len();
         let mut state = State::Open;
-        while state == State::Open && has_room(&buffer) {
+        // The start of a line may be as long as the buffers of others get: it is read on all the same.
+        while state == State::Open && (buffer.len() == before || has_room(&buffer)) {
             match self.socket.receive(&mut buffer) {
                 Ok(0) => state = State::Ended,
                 Ok(_) => {}

@@ -310,3 +310,23 @@ fn who_never_completes_a_line_is_cut_off_while_a_busy_neighbour_goes_on() -> Res
     agent.stop()?;
     sim.check_exactly_once(EVENTS)
 }
+
+#[test]
+fn a_line_that_is_longer_than_a_buffer_is_a_dead_letter_and_the_next_one_an_event() -> Result {
+    let folder = Folder::new()?;
+    let sim = Sim::start()?;
+    folder.configure(&Config::new(&sim.url(), TCP))?;
+    let mut agent = folder.start()?;
+    let mut stream = TcpStream::connect(agent.tcp_address()?)?;
+    // Of what cannot be sent for so long, nothing is taken any more.
+    stream.set_write_timeout(Some(Duration::from_secs(20)))?;
+    let mut long = "x".repeat(8 << 20);
+    long.push('\n');
+    long.push_str(&lines(0..1));
+    stream.write_all(long.as_bytes())?;
+    sim.wait_events(1)?;
+    folder.wait_counted("dead_lettered", 1)?;
+    let letters = folder.dead_letters()?;
+    assert_eq!(text(letters.first().ok_or("no dead letter")?, "/reason")?, "line_too_long");
+    agent.stop()
+}
