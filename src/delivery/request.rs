@@ -300,7 +300,9 @@ impl Sender {
 /// that could not be sent says nothing of it, and how long a refusal takes does not matter.
 fn load(tried: &Tried, bytes: usize, took: Duration) -> Option<Load> {
     match (&tried.outcome, tried.status) {
-        (Outcome::Retry { cause: Cause::RateLimited, .. }, _) => Some(Load::RateLimited),
+        (Outcome::Retry { cause: Cause::RateLimited, after, .. }, _) => {
+            Some(Load::RateLimited { asked: *after })
+        }
         (Outcome::Unknown(_), _) | (_, Some(503)) => Some(Load::Overload),
         (Outcome::Delivered { .. }, _) => Some(Load::Served { bytes, took }),
         (_, Some(_)) => Some(Load::Fine),

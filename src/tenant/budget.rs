@@ -39,7 +39,10 @@ pub enum Load {
     /// It has too much to do, or is too slow to answer.
     Overload,
     /// The tenant sends more than it may.
-    RateLimited,
+    RateLimited {
+        /// How long nothing should come, where that was said.
+        asked: Option<Duration>,
+    },
 }
 
 impl Budget {
@@ -105,8 +108,8 @@ impl Budget {
                 self.window.answered();
             }
             Load::Overload => self.window.overloaded(now),
-            Load::RateLimited => {
-                pace.slower(now);
+            Load::RateLimited { asked } => {
+                pace.slower(asked, now);
                 self.window.overloaded(now);
             }
         }

@@ -4,9 +4,10 @@ use tokio::time::Instant;
 
 use super::budget::Load;
 use super::gate::Gate;
-use super::outcome::{Answer, Outcome};
+use super::outcome::{Answer, Outcome, asked};
 use super::transport::{Failure, Request};
 use super::{Tenant, Way};
+use crate::clock::Timestamp;
 
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,7 +71,9 @@ fn no_token(outcome: Outcome) -> NoAnswer {
 /// What an exchange says about the load of the far end.
 fn load(answer: &Result<Answer, Failure>) -> Option<Load> {
     match answer {
-        Ok(Answer { status: 429, .. }) => Some(Load::RateLimited),
+        Ok(answer @ Answer { status: 429, .. }) => {
+            Some(Load::RateLimited { asked: asked(answer, Timestamp::now()) })
+        }
         Ok(Answer { status: 503, .. }) | Err(Failure::Unanswered(_)) => Some(Load::Overload),
         Ok(_) => Some(Load::Fine),
         Err(_) => None,

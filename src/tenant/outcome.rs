@@ -159,7 +159,7 @@ fn is_about_setup(words: &Words) -> bool {
 }
 
 /// How long the server asks to wait.
-fn asked(answer: &Answer, now: Timestamp) -> Option<Duration> {
+pub(super) fn asked(answer: &Answer, now: Timestamp) -> Option<Duration> {
     let retry_after = answer.retry_after.as_deref().and_then(|value| retry_after(value, now));
     // While something remains, the reset only says when more is admitted.
     let remaining = answer.rate_limit_remaining.as_deref().and_then(|value| numbers(value).min());

@@ -1,5 +1,6 @@
 //! How fast requests go out: evenly, near the limit of a minute and never over it; slower for a
-//! time after the far end said that it was too much.
+//! time after the far end said that it was too much. How fast the rate rises again depends on how
+//! long the far end wanted nothing to come: it is whole after as much time.
 //!
 //! What a pause did not use is made up for, within bounds: a lane that waits before it tries again
 //! does not cost the tenant a part of its rate.
@@ -28,7 +29,8 @@ const SLOWER: f64 = 0.7;
 /// Refusals that come so close together are one.
 const SLOWER_INTERVAL: Duration = Duration::from_secs(1);
 
-/// By which part of the whole the rate rises, and how often at most.
+/// By which part of the whole the rate rises, and how often at most: more often after a refusal that
+/// said when to come again.
 const FASTER: f64 = 0.05;
 const FASTER_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -42,6 +44,8 @@ pub struct Pace {
     max: u32,
     per_minute: f64,
     changed_at: Option<Instant>,
+    /// How often the rate rises at most.
+    faster_interval: Duration,
 }
 
 impl Pace {
@@ -49,7 +53,8 @@ impl Pace {
     pub fn new(max: u32) -> Self {
         let (max, minute) = (max.max(1), Minute::default());
         let per_minute = f64::from(max);
-        Self { limiter: limiter(per_minute), minute, max, per_minute, changed_at: None }
+        let (limiter, faster_interval) = (limiter(per_minute), FASTER_INTERVAL);
+        Self { limiter, minute, max, per_minute, changed_at: None, faster_interval }
     }
 
     /// At most `max` requests in any minute from now on, at least 1. A rate that was lowered stays
@@ -78,18 +83,21 @@ impl Pace {
         Ok(())
     }
 
-    /// The far end refused for the rate.
-    pub fn slower(&mut self, now: Instant) {
+    /// The far end refused for the rate, and may have `asked` to be left alone for so long.
+    pub fn slower(&mut self, asked: Option<Duration>, now: Instant) {
         if self.has_changed_within(SLOWER_INTERVAL, now) {
             return;
         }
         self.change((self.per_minute * SLOWER).max(1.0), now);
+        let steps = ((1.0 - self.per_minute / f64::from(self.max)) / FASTER).max(1.0);
+        let interval = asked.map(|asked| asked.div_f64(steps));
+        self.faster_interval = interval.unwrap_or(FASTER_INTERVAL).min(FASTER_INTERVAL);
     }
 
     /// The far end answered in good order.
     pub fn faster(&mut self, now: Instant) {
         let max = f64::from(self.max);
-        if self.per_minute >= max || self.has_changed_within(FASTER_INTERVAL, now) {
+        if self.per_minute >= max || self.has_changed_within(self.faster_interval, now) {
             return;
         }
         let step = (max * FASTER).max(1.0);
@@ -214,8 +222,8 @@ mod tests {
         let begin = Instant::now();
         let at = |seconds| begin + Duration::from_secs(seconds);
         let mut pace = Pace::new(1000);
-        pace.slower(at(0));
-        pace.slower(at(0));
+        pace.slower(None, at(0));
+        pace.slower(None, at(0));
         assert!((pace.per_minute - 700.0).abs() < 1e-9);
         pace.faster(at(4));
         assert!((pace.per_minute - 700.0).abs() < 1e-9);
@@ -223,7 +231,34 @@ mod tests {
         assert!((pace.per_minute - 750.0).abs() < 1e-9);
         (2..100).for_each(|round| pace.faster(at(5 * round)));
         assert!((pace.per_minute - 1000.0).abs() < 1e-9);
-        (0..100).for_each(|second| pace.slower(at(1000 + second)));
+        (0..100).for_each(|second| pace.slower(None, at(1000 + second)));
         assert!((pace.per_minute - 1.0).abs() < 1e-9);
+    }
+
+    /// Seconds from the end of the wait that was asked for until the rate is whole.
+    fn rises_in(refusals: u64, asked: u64) -> u64 {
+        let begin = Instant::now();
+        let at = |milliseconds| begin + Duration::from_millis(milliseconds);
+        let mut pace = Pace::new(1000);
+        let asked_for = Some(Duration::from_secs(asked));
+        (0..refusals).for_each(|refusal| pace.slower(asked_for, at(refusal * asked * 1000)));
+        let answers = (0..).map(|answer| refusals * asked * 1000 + answer * 10);
+        let mut is_whole = |milliseconds: &u64| {
+            pace.faster(at(*milliseconds));
+            pace.per_minute > 999.0
+        };
+        answers.take_while(|answer| !is_whole(answer)).count() as u64 / 100
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_rate_is_whole_again_as_long_after_a_wait_as_that_was() {
+        for asked in [1, 2, 10, 60] {
+            for refusals in [1, 2, 5, 20] {
+                let seconds = rises_in(refusals, asked);
+                assert!(seconds <= asked, "{seconds} s after {refusals} x {asked} s");
+            }
+        }
+        // Never slower than without a wait.
+        assert!(rises_in(1, 900) <= 30);
     }
 }
