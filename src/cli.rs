@@ -18,6 +18,7 @@ mod output;
 pub mod receipts;
 pub mod reconcile;
 pub mod run;
+mod runtime;
 pub mod send;
 pub mod simulate;
 pub mod status;

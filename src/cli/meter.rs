@@ -14,12 +14,11 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tokio::runtime::Runtime;
-
 use super::failure::Failure;
 use super::log;
 use super::output::print;
 use super::run::runtime;
+use super::runtime::Runtime;
 use crate::agent::Settings;
 use crate::config::{self, LoadFor};
 use crate::control::{Client, MeterVersion};

@@ -6,19 +6,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustix::io::Errno;
-use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::Receiver;
 
 use super::failure::Failure;
 use super::log::{self, Switch};
+use super::runtime::Runtime;
 use crate::agent::sandbox::{Sandbox, State};
 use crate::agent::{self, Load, Ready, Request, Settings, Wanted, signals};
 use crate::config::{self, LoadFor, Problem};
 use crate::source::listen::Inherited;
 use crate::store::Store;
-
-/// Threads of the runtime: it only waits for sockets, all else has threads of its own.
-const RUNTIME_THREADS: usize = 2;
 
 /// The arguments of `meterd run`.
 #[derive(Debug, clap::Args)]
@@ -108,9 +105,7 @@ fn told(problems: &[Problem], sandbox: &Sandbox) -> Vec<String> {
 
 /// The runtime of the agent.
 pub(super) fn runtime() -> Result<Runtime, Failure> {
-    let mut builder = Builder::new_multi_thread();
-    let builder = builder.worker_threads(RUNTIME_THREADS).thread_name("runtime").enable_all();
-    builder.build().map_err(|error| Failure::new(Failure::SOFTWARE, error.to_string()))
+    Runtime::start().map_err(|error| Failure::new(Failure::SOFTWARE, error.to_string()))
 }
 
 /// Requests to the agent, from signals.

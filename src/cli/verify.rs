@@ -79,7 +79,7 @@ pub(super) fn try_out(input: &InputArguments, show: Show) -> Result<(), Failure>
         is_read && show.limit.is_none_or(|limit| looked_at < limit)
     };
     let runtime = runtime()?;
-    let summary = verify::run(&settings.name, inputs.collect(), runtime.handle(), &mut tell)?;
+    let summary = verify::run(&settings.name, inputs.collect(), &runtime, &mut tell)?;
     if let Some(failure) = failed {
         return Err(failure);
     }

@@ -24,7 +24,7 @@ use super::{Settings, gzip};
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// How many bytes of an answer of the meter APIs are accepted: an export, or a page of entries.
-const DOCUMENT_BYTES_MAX: usize = 64 * 1024 * 1024;
+const DOCUMENT_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// How long an idle connection is kept: less than the minute after which load balancers close it.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(50);

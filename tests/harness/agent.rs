@@ -57,8 +57,32 @@ impl Agent {
         input: Input,
         prepare: impl FnOnce(&mut Command) -> Result,
     ) -> Result<Self> {
+        Self::spawn_command(
+            Command::new(env!("CARGO_BIN_EXE_meterd")),
+            config,
+            folder,
+            input,
+            prepare,
+        )
+    }
+
+    /// Starts `meterd run` from a shell with mounts of its own that has done `first` before it becomes
+    /// the program. That takes root.
+    pub(crate) fn spawn_after(first: &str, config: &Path, folder: &Path) -> Result<Self> {
+        let mut shell = Command::new("unshare");
+        shell.args(["--mount", "sh", "-ec", &format!("{first}\nexec \"$0\" \"$@\"")]);
+        shell.arg(env!("CARGO_BIN_EXE_meterd"));
+        Self::spawn_command(shell, config, folder, Input::None, |_| Ok(()))
+    }
+
+    fn spawn_command(
+        mut command: Command,
+        config: &Path,
+        folder: &Path,
+        input: Input,
+        prepare: impl FnOnce(&mut Command) -> Result,
+    ) -> Result<Self> {
         let log_path = folder.join(format!("run-{}.log", RUNS.fetch_add(1, Ordering::Relaxed)));
-        let mut command = Command::new(env!("CARGO_BIN_EXE_meterd"));
         command.args(["run", "-c"]).arg(config).current_dir(folder).stdout(Stdio::null());
         command.stderr(File::create(&log_path)?).stdin(match input {
             Input::None => Stdio::null(),
@@ -161,6 +185,11 @@ impl Agent {
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB")).ok_or("no VmRSS")?;
         Ok(kibibytes.trim().parse::<u64>()? * 1024)
+    }
+
+    /// How many files and sockets it has open.
+    pub(crate) fn open_files(&self) -> Result<usize> {
+        Ok(std::fs::read_dir(format!("/proc/{}/fd", self.child.id()))?.count())
     }
 
     pub(crate) fn id(&self) -> u32 {

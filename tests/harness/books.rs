@@ -177,6 +177,20 @@ impl Books {
         Ok(waits)
     }
 
+    /// Requests that began while nothing was to come: after an answer had asked for a wait.
+    pub(crate) fn in_waits(&self) -> u64 {
+        let is_waited_for = |entry: &&Entry| {
+            self.entries.iter().any(|before| {
+                asked(before.act).is_some_and(|(seconds, is_tenant)| {
+                    (is_tenant || before.meter == entry.meter)
+                        && before.ended < entry.began
+                        && entry.began < before.ended + Duration::from_secs(seconds)
+                })
+            })
+        };
+        self.entries.iter().filter(is_waited_for).count() as u64
+    }
+
     /// The most requests that were under way at one time. None survives one of `kills`.
     pub(crate) fn in_flight_max(&self, kills: &[Instant]) -> u64 {
         let events = self.entries.iter().map(|entry| {

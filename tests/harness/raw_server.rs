@@ -27,6 +27,13 @@ impl Request {
         if values.next().is_some() { None } else { Some(value) }
     }
 
+    /// As it goes over the wire.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        let headers = self.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n"));
+        let head = format!("{}\r\n{}\r\n", self.line, headers.collect::<String>());
+        [head.as_bytes(), &self.body].concat()
+    }
+
     /// The body without its gzip.
     pub(crate) fn payload(&self) -> Result<Vec<u8>> {
         let mut payload = Vec::new();

@@ -11,10 +11,17 @@ mod cut_answers;
 mod damaged;
 mod every_call;
 mod failing_calls;
+mod flood;
 #[expect(dead_code, unused_imports, reason = "shared with other test binaries")]
 #[path = "../harness/harness.rs"]
 mod harness;
+mod network;
 #[path = "../../fuzz/targets/oracle.rs"]
 mod oracle;
 mod scorecard;
+mod start;
+mod storms;
 mod table;
+mod tls_faults;
+mod tls_gate;
+mod trouble;

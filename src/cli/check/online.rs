@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::runtime::Builder;
-
 use super::Error as CheckError;
 use crate::agent;
+use crate::cli::runtime::Runtime;
 use crate::control::doctor::{Definitions, Seen, look};
 use crate::control::{Client, Error, MeterVersion};
 use crate::meter::Meter;
@@ -25,8 +24,7 @@ pub(super) fn look_at(
     settings: &agent::Settings,
     patience: Duration,
 ) -> Result<Report, CheckError> {
-    let runtime =
-        Builder::new_current_thread().enable_all().build().map_err(CheckError::Runtime)?;
+    let runtime = Runtime::start().map_err(CheckError::Runtime)?;
     let client = {
         let _inside = runtime.enter();
         Client::connect(&settings.delivery.tenant, patience).map_err(CheckError::Client)?
