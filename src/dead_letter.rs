@@ -28,6 +28,8 @@ pub enum Reason {
     WrongType,
     /// A value that its source's table does not list.
     UnmappedValue,
+    /// A record that the program of its source could not make an event of.
+    TransformFailed,
     /// A record that is for no meter that its source knows.
     UnknownMeter,
     /// A datetime field whose value is no time, or one that the field's format cannot say.
@@ -51,7 +53,7 @@ pub enum Reason {
 }
 
 /// Every reason, for tables and metrics.
-pub const REASONS: [Reason; 21] = [
+pub const REASONS: [Reason; 22] = [
     Reason::LineTooLong,
     Reason::PartialLine,
     Reason::Unparsable,
@@ -63,6 +65,7 @@ pub const REASONS: [Reason; 21] = [
     Reason::MissingField,
     Reason::WrongType,
     Reason::UnmappedValue,
+    Reason::TransformFailed,
     Reason::UnknownMeter,
     Reason::InvalidDateTime,
     Reason::TooOld,
@@ -90,6 +93,7 @@ impl Reason {
             Self::MissingField => "missing_field",
             Self::WrongType => "wrong_type",
             Self::UnmappedValue => "unmapped_value",
+            Self::TransformFailed => "transform_failed",
             Self::UnknownMeter => "unknown_meter",
             Self::InvalidDateTime => "invalid_datetime",
             Self::TooOld => "too_old",
@@ -123,7 +127,8 @@ pub struct DeadLetter {
     pub reason: Reason,
     /// The field that is wrong, when it is one field.
     pub field: Option<String>,
-    /// What was found and what would be right, in words. Never holds the payload.
+    /// What was found and what would be right, in words. Never holds the payload, but for what the
+    /// program of a source says itself.
     pub detail: String,
     /// Mediation's code, of an event that Mediation refused.
     pub code: Option<String>,

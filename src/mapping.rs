@@ -4,6 +4,8 @@
 //! A source without a mapping has one event in JSON on each line, and its lines are neither parsed
 //! into anything nor written anew.
 
+#[cfg(feature = "vrl")]
+pub mod transform;
 pub mod unit;
 
 use std::collections::HashMap;
@@ -29,6 +31,9 @@ pub struct Mapping {
     /// How the fields of an event are made, for each meter of the source; none: a record in JSON is
     /// the event as it stands.
     pub rules: Option<Vec<Vec<Rule>>>,
+    /// The program that makes the event, where there are no rules.
+    #[cfg(feature = "vrl")]
+    pub transform: Option<transform::Transform>,
     /// Finds captures in the path of a file.
     pub file_pattern: Option<Regex>,
 }
@@ -223,7 +228,13 @@ impl Mapping {
     /// Every place that a condition or a rule looks at.
     pub fn references(&self) -> impl Iterator<Item = &Reference> {
         let selected = self.select.iter().map(|condition| &condition.at);
-        selected.chain(self.rules.iter().flatten().flatten().flat_map(Rule::references))
+        #[cfg(feature = "vrl")]
+        let around = self.transform.iter().flat_map(|it| &it.around).map(|(_, at)| at);
+        #[cfg(not(feature = "vrl"))]
+        let around = std::iter::empty();
+        selected
+            .chain(self.rules.iter().flatten().flatten().flat_map(Rule::references))
+            .chain(around)
     }
 }
 

@@ -3,7 +3,7 @@
 //! [`batcher`] cuts the chunks of each meter into groups that fit one request; [`packer`], a
 //! pure function of a group and an instant, makes a gzipped JSON array and dead letters of a group.
 //! Where a source has a mapping, a [`mapper`] makes events of its lines before: [`decode`] finds the
-//! values, [`select`] asks whether they are usage, [`map`] writes the event. [`stored`] looks at bodies again when the
+//! values, [`select`] asks whether they are usage, [`map`] writes the event, or the program of the source does. [`stored`] looks at bodies again when the
 //! schema has changed. [`run`] is one of N
 //! equal workers between the two channels.
 
@@ -25,6 +25,8 @@ pub mod stored;
 #[cfg(test)]
 mod testing;
 pub mod text;
+#[cfg(feature = "vrl")]
+pub mod transform;
 pub mod validate;
 
 use std::time::Duration;

@@ -47,7 +47,7 @@ const STAGES: [&str; 6] = ["admin", "source", "pack", "committer", "delivery", "
 const WIRING: [&str; 7] = ["agent", "cli", "config", "demo", "replay", "simulator", "verify"];
 
 /// Crates with one home each: nobody else names them.
-const HOMES: [(&str, &[&str]); 17] = [
+const HOMES: [(&str, &[&str]); 18] = [
     ("reqwest", &["tenant/transport.rs"]),
     ("rustls", &["tenant/transport.rs", "source/listen/tls.rs"]),
     ("tokio_rustls", &["source/listen"]),
@@ -65,6 +65,7 @@ const HOMES: [(&str, &[&str]); 17] = [
     ("ratatui", &["cli/top"]),
     ("regex", &["mapping.rs", "pack", "config"]),
     ("csv_core", &["pack/decode"]),
+    ("vrl", &["mapping/transform.rs", "pack/transform"]),
 ];
 
 /// Names that say nothing about what is in a file.

@@ -38,6 +38,22 @@ pub fn is_number(text: &str) -> bool {
     parts(text).is_some()
 }
 
+/// Whether two texts are the same number, however it is written. False where there are more digits
+/// than are counted with.
+#[cfg(feature = "vrl")]
+pub fn is_same(left: &str, right: &str) -> bool {
+    let plain = |text| {
+        let Parts { is_negative, digits, mut exponent } = parts(text)?;
+        let mut digits = digits?;
+        while digits != 0 && digits % 10 == 0 {
+            (digits, exponent) = (digits / 10, exponent.saturating_add(1));
+        }
+        // Zero has no sign and no size.
+        Some(if digits == 0 { (false, 0, 0) } else { (is_negative, digits, exponent) })
+    };
+    plain(left).is_some_and(|left| plain(right) == Some(left))
+}
+
 /// Appends `text`, a decimal number, multiplied and rounded as `conversion` says.
 pub fn convert(text: &str, conversion: &Conversion, out: &mut String) -> Result<(), Fault> {
     let (number, ratio) = match conversion.factor {

@@ -70,6 +70,20 @@ impl Decoder {
             Form::Text => Ok(()),
         }
     }
+
+    /// Gives the name and value of each field of `text`, which is not JSON, in their order.
+    #[cfg(feature = "vrl")]
+    pub fn each(&mut self, text: &str, take: &mut dyn FnMut(&str, &str)) -> Result<(), Refusal> {
+        match &mut self.form {
+            Form::Csv(csv) => csv.each(text, take),
+            Form::Logfmt(_) => logfmt::each(text, |_, name, value| {
+                take(name, &value);
+                Ok(())
+            }),
+            Form::Captures(captures) => captures.each(text, take),
+            Form::Json(_) | Form::Text => Ok(()),
+        }
+    }
 }
 
 /// A text that is no record of its format.
@@ -80,7 +94,7 @@ fn unparsable(detail: impl Into<String>) -> Refusal {
 
 /// A fault of JSON as a refusal.
 #[cold]
-fn faulty(fault: Fault) -> Refusal {
+pub(super) fn faulty(fault: Fault) -> Refusal {
     let detail = format!("byte {}: {}", fault.at, fault.what);
     Refusal { reason: fault.reason, field: None, detail }
 }

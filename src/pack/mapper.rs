@@ -8,6 +8,8 @@ use super::map::Rules;
 use super::record::{Kind, Places, Record};
 use super::route::Router;
 use super::select::Selection;
+#[cfg(feature = "vrl")]
+use super::transform::{self, Runner};
 use super::validate::Refusal;
 use crate::chunk::Stream;
 use crate::dead_letter::Reason;
@@ -24,6 +26,9 @@ pub struct Mapper {
     router: Option<Router>,
     /// By the index of the meter.
     rules: Option<Vec<Rules>>,
+    /// Where a program makes the events.
+    #[cfg(feature = "vrl")]
+    runner: Option<Runner>,
     mapping: Arc<Mapping>,
     /// The parts of the syslog message that are wanted, with their slots.
     syslog_parts: Vec<(SyslogPart, usize)>,
@@ -78,6 +83,8 @@ impl Mapper {
             selection: Selection::new(mapping, &places),
             router: route.and_then(|route| Router::new(route, &places)),
             rules: rules.map(|of| of.iter().map(|rules| Rules::new(rules, &places)).collect()),
+            #[cfg(feature = "vrl")]
+            runner: mapping.transform.as_ref().map(|it| Runner::new(it, &places)),
             mapping: Arc::clone(mapping),
             syslog_parts: syslog_parts.collect(),
             file_parts: Vec::new(),
@@ -204,7 +211,7 @@ impl Mapper {
         (start, end): (usize, usize),
         meter: &mut Option<usize>,
     ) -> Result<Mapped, Refusal> {
-        if self.rules.is_none() && self.selection.takes_any() && self.router.is_none() {
+        if self.takes_as_it_stands() {
             return Ok(Mapped::AsItStands(0, (start, end)));
         }
         let line = text_of(line)?;
@@ -218,6 +225,13 @@ impl Mapper {
             None => 0,
         };
         *meter = Some(index);
+        #[cfg(feature = "vrl")]
+        if let (Some(runner), Some(transform)) = (&mut self.runner, &self.mapping.transform) {
+            let record = line.get(start..end).unwrap_or_default();
+            let object = transform::object(record, &self.mapping, &mut self.decoder)?;
+            let is_event = runner.run(&transform.program, object, &self.record, &mut self.event)?;
+            return Ok(if is_event { Mapped::Made(index) } else { Mapped::Ignored });
+        }
         // There are rules for every meter or for none.
         match self.rules.as_ref().and_then(|rules| rules.get(index)) {
             Some(rules) => {
@@ -226,6 +240,15 @@ impl Mapper {
             }
             None => Ok(Mapped::AsItStands(index, (start, end))),
         }
+    }
+
+    /// Whether nothing is asked of records, and nothing made of them.
+    fn takes_as_it_stands(&self) -> bool {
+        #[cfg(feature = "vrl")]
+        if self.runner.is_some() {
+            return false;
+        }
+        self.rules.is_none() && self.selection.takes_any() && self.router.is_none()
     }
 
     /// The event that was made last.

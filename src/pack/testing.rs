@@ -1,18 +1,32 @@
 //! What the tests of decoding and mapping share.
 
+use std::sync::{Arc, OnceLock};
+
 use super::record::{Places, Record};
-use crate::mapping::{Condition, Format, Mapping, OnUnparsable, Reference, Test};
+use crate::chunk::{SourceTag, Stream};
+use crate::mapping::{Condition, Format, Mapping, Reference, Test};
+use crate::meter::Meter;
+use crate::position::{Numbering, Origin};
+
+/// A file whose first line may name columns.
+pub(crate) fn stream(header: Option<&str>) -> Stream {
+    let meter = Arc::new(Meter::new("m", String::new()));
+    let known = OnceLock::new();
+    if let Some(header) = header {
+        let _ = known.set(header.as_bytes().to_vec());
+    }
+    Stream {
+        source: Arc::new(SourceTag::new("s", meter)),
+        origin: Origin(1),
+        label: "/var/log/acme/usage.log".into(),
+        numbering: Numbering::ByteOffset,
+        header: known,
+    }
+}
 
 /// A mapping that does nothing but name a format.
 pub(crate) fn bare(format: Format) -> Mapping {
-    Mapping {
-        format,
-        is_syslog: false,
-        on_unparsable: OnUnparsable::DeadLetter,
-        select: Vec::new(),
-        rules: None,
-        file_pattern: None,
-    }
+    Mapping { format, ..Mapping::default() }
 }
 
 /// The field behind `keys`.

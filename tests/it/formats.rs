@@ -24,7 +24,7 @@ fn made(customer: &str, quantity: &str) -> String {
 
 /// What a source of standard input with these keys sends of `input`, its dead letters, and the
 /// numbers of lines that were read and ignored.
-fn run(keys: &str, input: &str) -> Result<(String, Vec<Value>, [i64; 2])> {
+pub(crate) fn run(keys: &str, input: &str) -> Result<(String, Vec<Value>, [i64; 2])> {
     let folder = Folder::new()?;
     let server = RawServer::start(|_, _| Reply::success())?;
     let config =
@@ -33,7 +33,7 @@ fn run(keys: &str, input: &str) -> Result<(String, Vec<Value>, [i64; 2])> {
     Ok((payloads(&server)?, folder.dead_letters()?, counts(&folder)?))
 }
 
-fn payloads(server: &RawServer) -> Result<String> {
+pub(crate) fn payloads(server: &RawServer) -> Result<String> {
     let mut sent = String::new();
     for request in server.requests() {
         sent.push_str(&String::from_utf8(request.payload()?)?);
@@ -46,7 +46,7 @@ fn counts(folder: &Folder) -> Result<[i64; 2]> {
 }
 
 /// `reason field event` of each letter.
-fn letters(letters: &[Value]) -> Result<Vec<String>> {
+pub(crate) fn letters(letters: &[Value]) -> Result<Vec<String>> {
     let shown = |letter: &Value| {
         let field = letter["field"].as_str().unwrap_or("-");
         Ok(format!("{} {field} {}", text(letter, "/reason")?, text(letter, "/event")?))
@@ -448,7 +448,13 @@ fn without_ids(sent: &str) -> Result<String> {
     Ok(text + rest)
 }
 
-fn check_example(name: &str, log: &str, input: &str, events: &[&str], dead: &[&str]) -> Result {
+pub(crate) fn check_example(
+    name: &str,
+    log: &str,
+    input: &str,
+    events: &[&str],
+    dead: &[&str],
+) -> Result {
     let (sent, letters) = run_example(name, log, input, i64::try_from(events.len())?)?;
     assert_eq!(without_ids(&sent)?, format!("[{}]", events.join(",")));
     assert_eq!(letters, dead);

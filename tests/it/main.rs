@@ -56,6 +56,7 @@ mod tcp;
 mod tls;
 mod top;
 mod traced;
+mod transform;
 mod unix;
 mod unknown;
 mod verify;

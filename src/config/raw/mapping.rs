@@ -1,5 +1,7 @@
 //! What `[sources.NAME]` says of formats, selection and fields, as it may be typed.
 
+use std::path::PathBuf;
+
 use regex::Regex;
 
 use super::super::reader::Reader;
@@ -23,6 +25,10 @@ pub(in super::super) struct Mapping {
     pub(in super::super) on_unparsable: Option<OnUnparsable>,
     pub(in super::super) select: Vec<Condition>,
     pub(in super::super) fields: Option<Vec<Field>>,
+    /// A program.
+    pub(in super::super) transform: Option<String>,
+    /// The file that it is in.
+    pub(in super::super) transform_file: Option<PathBuf>,
     pub(in super::super) file_pattern: Option<Regex>,
     /// Whether a key of these was written that has no value here because it is wrong.
     pub(in super::super) is_set: Vec<&'static str>,
@@ -116,7 +122,16 @@ impl Mapping {
         let messages: Vec<_> = FORMATS.iter().filter(is_message).copied().collect();
         let on_unparsable =
             [("dead-letter", OnUnparsable::DeadLetter), ("ignore", OnUnparsable::Ignore)];
-        let keys = ["format", "message_format", "pattern", "csv", "file_pattern", "fields"];
+        let keys = [
+            "format",
+            "message_format",
+            "pattern",
+            "csv",
+            "file_pattern",
+            "fields",
+            "transform",
+            "transform_file",
+        ];
         Self {
             key: reader.path().to_owned(),
             format: reader.choice("format", &formats),
@@ -137,6 +152,8 @@ impl Mapping {
                     .map(|(name, field)| Field::read(name, field))
                     .collect()
             }),
+            transform: reader.text("transform"),
+            transform_file: reader.file("transform_file"),
             file_pattern: reader.pattern("file_pattern"),
             is_set: keys.into_iter().filter(|key| reader.is_set(key)).collect(),
         }

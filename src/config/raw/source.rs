@@ -95,7 +95,8 @@ impl Source {
             Some(Type::Tcp) => listener::read_tcp(&reader, &name).map(Kind::Tcp),
             Some(Type::Unix) => listener::read_unix(&reader, &name).map(Kind::Unix),
             Some(Type::Http) => {
-                for key in ["format", "select", "on_unparsable", "fields"] {
+                let mapped = ["format", "select", "on_unparsable", "fields"];
+                for key in mapped.into_iter().chain(["transform", "transform_file"]) {
                     reader.unsupported(key, "the key to be left out: requests hold events in JSON");
                 }
                 listener::read_http(&reader, &name).map(|(http, meters)| Kind::Http(http, meters))

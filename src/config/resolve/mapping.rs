@@ -1,6 +1,7 @@
 //! Formats, selection and fields of a source, checked against each other and against its meter.
 
 mod rule;
+mod transform;
 
 use std::sync::Arc;
 
@@ -27,7 +28,8 @@ pub(super) fn resolve(
     let is_plain = matches!(typed.format, None | Some(FormatName::Json))
         && typed.on_unparsable.unwrap_or_default() == <_>::default()
         && typed.select.is_empty()
-        && typed.fields.is_none();
+        && typed.fields.is_none()
+        && !transform::is_wanted(&typed);
     let (is_syslog, name) = match typed.format {
         Some(FormatName::Syslog) => (true, typed.message_format.unwrap_or(FormatName::Json)),
         other => (false, other.unwrap_or(FormatName::Json)),
@@ -46,8 +48,13 @@ pub(super) fn resolve(
     if is_plain {
         return Some((None, target.into_destination(|routed| scope.route(routed))?));
     }
+    transform::check_keys(&typed, &scope);
+    #[cfg(feature = "vrl")]
+    let program = transform::resolve(&typed, &scope);
+    // Records go out as they are, or as the program leaves them.
+    let is_whole = scope.is_nested || transform::is_wanted(&typed);
     let select = typed.select.into_iter().filter_map(|typed| scope.condition(typed)).collect();
-    let has_rules = typed.fields.is_some() || !scope.is_nested;
+    let has_rules = typed.fields.is_some() || !is_whole;
     let exported = target.meters().iter().find(|meter| meter.schema.refresh().is_some());
     if let Some(meter) = exported.filter(|_| has_rules) {
         let found = format!("fields made by rules, and meter {:?} with schema.from", &*meter.name);
@@ -57,7 +64,7 @@ pub(super) fn resolve(
     }
     let rules = match typed.fields {
         Some(fields) => Some(rule::listed(&typed.key, &fields, target.meters(), &scope)),
-        None if scope.is_nested => None,
+        None if is_whole => None,
         None => Some(rule::implied(&typed.key, target.meters(), &scope)),
     };
     let destination = target.into_destination(|routed| scope.route(routed));
@@ -79,6 +86,8 @@ pub(super) fn resolve(
         on_unparsable: typed.on_unparsable.unwrap_or_default(),
         select,
         rules,
+        #[cfg(feature = "vrl")]
+        transform: program,
         file_pattern: typed.file_pattern,
     };
     Some((Some(Arc::new(mapping)), destination?))
@@ -107,7 +116,7 @@ fn check_keys(typed: &raw::Mapping, is_syslog: bool, name: FormatName, notes: &N
         let expected = "the names of the columns: messages have no header";
         notes.problem(key("csv.columns"), "nothing", expected);
     }
-    if name == FormatName::Text && typed.fields.is_none() {
+    if name == FormatName::Text && typed.fields.is_none() && !transform::is_wanted(typed) {
         notes.problem(key("fields"), "nothing", "a rule for each field of the event");
     }
 }

@@ -217,3 +217,55 @@ fn what_a_format_needs_is_told() {
         assert!(found.contains(expected), "{source}: {found}");
     }
 }
+
+#[test]
+fn a_program_is_all_that_makes_the_event_of_its_source() {
+    for (source, expected) in [
+        (
+            "transform = '.'\nfields = {}",
+            "sources.s.fields: found fields and transform, expected one",
+        ),
+        (
+            "transform_file = 'x'\nfields = {}",
+            "sources.s.fields: found fields and transform_file, ",
+        ),
+        (
+            "transform = '.'\ntransform_file = 'x'",
+            "transform: found transform and transform_file, ",
+        ),
+        ("transform = 1", "sources.s.transform: found 1, expected a text"),
+    ] {
+        let found = problems(&format!("{FILE}{source}"));
+        assert!(found.contains(expected), "{source}: {found}");
+    }
+    let http = problems("type = \"http\"\nlisten = \"127.0.0.1:0\"\ntransform = '.'");
+    assert!(http.contains("sources.s.transform: found"), "{http}");
+    assert!(http.contains("requests hold events in JSON"), "{http}");
+}
+
+#[cfg(feature = "vrl")]
+#[test]
+fn a_program_is_compiled_and_what_it_reads_around_records_has_to_be_there() -> Tested {
+    let program = "file_pattern = '/(?<tenant>[a-z]+)/'\ntransform = '.a = %file.tenant'";
+    for format in ["json", "csv", "logfmt", "json-array"] {
+        let found = mapping(&format!("format = {format:?}\n{program}"))?.ok_or("no mapping")?;
+        let program = found.transform.as_ref().ok_or("no program")?;
+        assert_eq!(format!("{:?}", program.program), "\".a = %file.tenant\"");
+        assert_eq!(found.references().count(), 1);
+        assert!(found.rules.is_none());
+    }
+    let told = [
+        "transform = '.a = [%file.tenant, %nothing]'",
+        "transform = \"\"\"\n.a = to_int(.b)\n.c = now()\"\"\"",
+        "transform_file = '/nowhere/a.vrl'",
+    ];
+    let told = told.map(|source| problems(&format!("{FILE}{source}")));
+    insta::assert_snapshot!(told.join("\n"), @r#"
+    sources.s.transform: found "%nothing", expected %file or %syslog and the name of a part, such as %file.name
+    sources.s.transform: found "file:tenant", expected file: and one of path, name, or a capture of file_pattern
+    sources.s.transform: found line 1, column 6: unhandled fallible assignment; this expression is fallible because at least one argument's type cannot be verified to be valid; or change this to an infallible assignment: .a, err = to_int(.b), expected a program that VRL compiles
+    sources.s.transform: found line 2, column 6: call to undefined function; meterd leaves it out: a record that is read again must become the same event, expected a program that VRL compiles
+    sources.s.transform_file: found /nowhere/a.vrl: No such file or directory (os error 2), expected a readable file
+    "#);
+    Ok(())
+}

@@ -35,6 +35,23 @@ impl Captures {
         }
         Ok(())
     }
+
+    #[cfg(feature = "vrl")]
+    pub(super) fn each(
+        &mut self,
+        text: &str,
+        take: &mut dyn FnMut(&str, &str),
+    ) -> Result<(), Refusal> {
+        if self.pattern.captures_read(&mut self.locations, text).is_none() {
+            return Err(unparsable("the pattern does not match"));
+        }
+        for (number, name) in self.pattern.capture_names().enumerate() {
+            if let (Some(name), Some((start, end))) = (name, self.locations.get(number)) {
+                take(name, text.get(start..end).unwrap_or_default());
+            }
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -21,6 +21,9 @@ pub(super) struct Csv {
     has_header: bool,
     /// For each column the slot of its values, if they are wanted.
     columns: Result<Vec<Option<usize>>, Cow<'static, str>>,
+    /// The names of the columns.
+    #[cfg(feature = "vrl")]
+    names: Vec<String>,
     /// Columns that a header must have: without them every row would be refused, or passed over.
     needed: Vec<String>,
 }
@@ -41,6 +44,8 @@ impl Csv {
             header: None,
             has_header: settings.columns.is_none(),
             columns: columns.ok_or(Cow::Borrowed("the header of the file is not known")),
+            #[cfg(feature = "vrl")]
+            names: settings.columns.clone().unwrap_or_default(),
             needed: needed.collect(),
         }
     }
@@ -71,10 +76,28 @@ impl Csv {
                 return Err(format!("the header has column {} twice", index + 1).into());
             }
         }
-        match self.needed.iter().find(|needed| !names.contains(needed)) {
-            Some(missing) => Err(format!("the header has no column {missing:?}").into()),
-            None => Ok(slots(&names, places)),
+        if let Some(missing) = self.needed.iter().find(|needed| !names.contains(needed)) {
+            return Err(format!("the header has no column {missing:?}").into());
         }
+        let slots = slots(&names, places);
+        #[cfg(feature = "vrl")]
+        (self.names = names);
+        Ok(slots)
+    }
+
+    #[cfg(feature = "vrl")]
+    pub(super) fn each(
+        &mut self,
+        text: &str,
+        take: &mut dyn FnMut(&str, &str),
+    ) -> Result<(), Refusal> {
+        let mut names = self.names.iter();
+        let split = self.splitter.split(text, |value| {
+            if let Some(name) = names.next() {
+                take(name, value);
+            }
+        });
+        split.map_err(unparsable)
     }
 
     pub(super) fn decode(&mut self, text: &str, record: &mut Record) -> Result<(), Refusal> {

@@ -30,38 +30,49 @@ impl Logfmt {
     }
 
     pub(super) fn decode(&self, text: &str, record: &mut Record) -> Result<(), Refusal> {
-        let mut rest = text.trim_ascii_start();
-        let mut has_pair = false;
-        while !rest.is_empty() {
-            let end = rest.find(|c: char| c <= ' ' || c == '=' || c == '"').unwrap_or(rest.len());
-            let (key, behind) = rest.split_at(end);
-            let place = text.len() - rest.len();
-            if behind.starts_with('"') || key.is_empty() {
-                return Err(unparsable(format!("byte {}: a key was expected", place + end)));
-            }
-            let Some(value) = behind.strip_prefix('=') else {
-                rest = behind.trim_ascii_start();
-                continue;
-            };
-            has_pair = true;
+        each(text, |place, key, found| {
             let slot = self.wanted.iter().find(|(wanted, _)| wanted == key).map(|(_, slot)| *slot);
-            let (found, behind) = take_value(value).ok_or_else(|| {
-                unparsable(format!("byte {place}: the quotes of a value are not closed"))
-            })?;
             let is_new = slot.is_none_or(|slot| record.put(slot, Kind::Text, &found));
-            if !is_new {
-                let detail = format!("byte {place}: the key stands twice on the line");
-                let (reason, field) = (Reason::DuplicateKey, Some(key.to_owned()));
-                return Err(Refusal { reason, field, detail });
+            if is_new {
+                return Ok(());
             }
-            if behind.starts_with(|c: char| c > ' ') {
-                let at = text.len() - behind.len();
-                return Err(unparsable(format!("byte {at}: a blank was expected")));
-            }
-            rest = behind.trim_ascii_start();
-        }
-        if has_pair { Ok(()) } else { Err(unparsable("there is no key=value on the line")) }
+            let detail = format!("byte {place}: the key stands twice on the line");
+            let (reason, field) = (Reason::DuplicateKey, Some(key.to_owned()));
+            Err(Refusal { reason, field, detail })
+        })
     }
+}
+
+/// Gives the place, key and value of each pair of `text` that has a value.
+pub(super) fn each(
+    text: &str,
+    mut take: impl FnMut(usize, &str, Cow<'_, str>) -> Result<(), Refusal>,
+) -> Result<(), Refusal> {
+    let mut rest = text.trim_ascii_start();
+    let mut has_pair = false;
+    while !rest.is_empty() {
+        let end = rest.find(|c: char| c <= ' ' || c == '=' || c == '"').unwrap_or(rest.len());
+        let (key, behind) = rest.split_at(end);
+        let place = text.len() - rest.len();
+        if behind.starts_with('"') || key.is_empty() {
+            return Err(unparsable(format!("byte {}: a key was expected", place + end)));
+        }
+        let Some(value) = behind.strip_prefix('=') else {
+            rest = behind.trim_ascii_start();
+            continue;
+        };
+        has_pair = true;
+        let (found, behind) = take_value(value).ok_or_else(|| {
+            unparsable(format!("byte {place}: the quotes of a value are not closed"))
+        })?;
+        take(place, key, found)?;
+        if behind.starts_with(|c: char| c > ' ') {
+            let at = text.len() - behind.len();
+            return Err(unparsable(format!("byte {at}: a blank was expected")));
+        }
+        rest = behind.trim_ascii_start();
+    }
+    if has_pair { Ok(()) } else { Err(unparsable("there is no key=value on the line")) }
 }
 
 /// The value at the beginning of `rest` and what is behind it; none: its quotes are not closed.

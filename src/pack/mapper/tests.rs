@@ -1,28 +1,8 @@
 use super::*;
-use std::sync::OnceLock;
-
-use crate::chunk::SourceTag;
 use crate::mapping::{Absent, Condition, Csv, Format, Input, Rule, Test};
-use crate::meter::Meter;
-use crate::pack::testing::{bare, field, select};
-use crate::position::{Numbering, Origin};
+use crate::pack::testing::{bare, field, select, stream};
 use crate::schema::FieldType;
 use proptest::prelude::*;
-
-fn stream(header: Option<&str>) -> Stream {
-    let meter = Arc::new(Meter::new("m", String::new()));
-    let known = OnceLock::new();
-    if let Some(header) = header {
-        let _ = known.set(header.as_bytes().to_vec());
-    }
-    Stream {
-        source: Arc::new(SourceTag::new("s", meter)),
-        origin: Origin(1),
-        label: "/var/log/acme/usage.log".into(),
-        numbering: Numbering::ByteOffset,
-        header: known,
-    }
-}
 
 fn copies(name: &str, at: Reference) -> Rule {
     Rule {

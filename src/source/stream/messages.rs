@@ -172,20 +172,13 @@ impl Assembler {
 mod tests {
     use super::super::LastLine;
     use super::*;
-    use crate::mapping::{Format, Mapping, OnUnparsable};
+    use crate::mapping::Mapping;
     use crate::source::testing::{Bench, Event};
     use proptest::prelude::*;
     use std::sync::Arc;
 
     fn bench() -> Bench {
-        let mapping = Mapping {
-            format: Format::Json,
-            is_syslog: true,
-            on_unparsable: OnUnparsable::DeadLetter,
-            select: Vec::new(),
-            rules: None,
-            file_pattern: None,
-        };
+        let mapping = Mapping { is_syslog: true, ..Mapping::default() };
         Bench::with_mapping(Arc::new(mapping))
     }
 
