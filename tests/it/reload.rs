@@ -13,11 +13,11 @@ use crate::harness::config::{STDIN, TCP, file, file_of};
 use crate::harness::log_writer::LogWriter;
 use crate::harness::{Agent, Config, Folder, Result, Sim, lines, text, until};
 
-const RELOADED: &str = "configuration reloaded";
-const REFUSED: &str = "configuration refused, the one before stays in force";
+pub(crate) const RELOADED: &str = "configuration reloaded";
+pub(crate) const REFUSED: &str = "configuration refused, the one before stays in force";
 
 /// Has the daemon read its configuration again, and waits until what it says comes once more.
-fn reload(agent: &Agent, says: &str) -> Result {
+pub(crate) fn reload(agent: &Agent, says: &str) -> Result {
     let before = agent.times_logged(says)?;
     agent.signal(Signal::HUP)?;
     until(&format!("the log to say {says:?} again"), || {
@@ -26,7 +26,7 @@ fn reload(agent: &Agent, says: &str) -> Result {
 }
 
 /// The problems for which reloads were refused.
-fn problems(agent: &Agent) -> Result<Vec<String>> {
+pub(crate) fn problems(agent: &Agent) -> Result<Vec<String>> {
     let refused = agent.all_logged(REFUSED)?;
     refused.iter().map(|record| Ok(text(record, "/problem")?.to_owned())).collect()
 }

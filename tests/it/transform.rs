@@ -29,11 +29,15 @@ fn without_the_feature_a_program_is_refused_with_words_that_say_how_to_have_it()
 
 #[cfg(feature = "vrl")]
 mod with_vrl {
+    use std::fmt::Write;
+
     use serde_json::Value;
 
     use super::*;
     use crate::formats::{check_example, letters, payloads, run};
-    use crate::harness::{RawServer, Reply, text};
+    use crate::harness::config::file;
+    use crate::harness::{RawServer, Reply, text, until};
+    use crate::reload::{REFUSED, RELOADED, problems, reload};
 
     /// The documented four fields of a record with a sum in it; `x` is none.
     const PROGRAM: &str = r#"transform = '''
@@ -150,6 +154,40 @@ if .c == "x" { abort }
             "{errors}"
         );
         Ok(())
+    }
+
+    #[test]
+    fn a_reload_takes_a_changed_program_and_one_with_a_mistake_changes_nothing() -> Result {
+        let folder = Folder::new()?;
+        let server = RawServer::start(|_, _| Reply::success())?;
+        let (log, program) = (folder.path("calls.jsonl"), folder.path("usage.vrl"));
+        let write = |factor: u32| -> Result {
+            let text = PROGRAM.split("'''").nth(1).ok_or("no program")?;
+            Ok(std::fs::write(&program, text.replace("* 2", &format!("* {factor}")))?)
+        };
+        let keys = "transform_file = \"usage.vrl\"\n";
+        let config = Config::new(&server.url(), format!("{}{keys}", file(&log)));
+        folder.configure(&Config { meter: String::new(), ..config })?;
+        write(2)?;
+        let mut agent = folder.start()?;
+        let mut written = String::new();
+        let mut delivered = |customer: &str, quantity: &str| -> Result {
+            writeln!(written, "{{\"c\":\"{customer}\",\"q\":1}}")?;
+            std::fs::write(&log, &written)?;
+            let expected = made(customer, quantity);
+            until(&expected, || Ok(payloads(&server)?.contains(&expected).then_some(())))
+        };
+        delivered("a", "2.0")?;
+        write(3)?;
+        reload(&agent, RELOADED)?;
+        delivered("b", "3.0")?;
+        std::fs::write(&program, ".a = 1\n.b = to_int(.c)\n")?;
+        reload(&agent, REFUSED)?;
+        let said = problems(&agent)?.join("\n");
+        assert!(said.contains("sources.app.transform_file: "), "{said}");
+        assert!(said.contains("usage.vrl, line 2, column 6: "), "{said}");
+        delivered("c", "3.0")?;
+        agent.stop()
     }
 
     #[test]
