@@ -189,6 +189,7 @@ impl Store {
         let directory = &settings.directory;
         let failed = |source| Error::Directory { path: directory.clone(), source };
         Self::create_directory(directory)?;
+        lock::check_files(directory)?;
         let lock = Lock::take(directory)?;
         lock::create_file(&directory.join(FILE_NAME)).map_err(failed)?;
         check_log(directory)?;

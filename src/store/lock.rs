@@ -44,6 +44,25 @@ impl Lock {
     }
 }
 
+/// Fails where something else stands in the place of a file of the store in `directory`: what is behind
+/// a link is not ours to write to, and who opens a pipe waits for its other end.
+pub(super) fn check_files(directory: &Path) -> Result<(), Error> {
+    let of_database = ["", "-wal", "-shm", "-journal"].map(|end| super::FILE_NAME.to_owned() + end);
+    for name in of_database.iter().map(String::as_str).chain([FILE_NAME]) {
+        let path = directory.join(name);
+        let source = match std::fs::symlink_metadata(&path) {
+            Ok(found) if found.is_file() => continue,
+            Ok(_) => {
+                io::Error::other("not a regular file, and no other is taken for one of the store")
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => error,
+        };
+        return Err(Error::Directory { path, source });
+    }
+    Ok(())
+}
+
 /// Whether nobody has the lock of `directory`.
 pub(super) fn is_free(directory: &Path) -> bool {
     let file = File::open(directory.join(FILE_NAME));

@@ -13,7 +13,7 @@ use super::lanes::{self, Waits};
 use super::receipts::{self, Receipt};
 use super::schemas::{self, Kept};
 use super::tallies::{self, Status, StoreStatus};
-use super::{BUSY_TIMEOUT, Error, FILE_NAME, batches, cursors, migrations, requests};
+use super::{BUSY_TIMEOUT, Error, FILE_NAME, batches, cursors, lock, migrations, requests};
 use crate::clock::Timestamp;
 use crate::position::{Cursor, FileIdentity};
 use crate::settlement::{BatchHead, BatchId};
@@ -35,6 +35,7 @@ impl Reader {
             }
             Err(source) => return Err(Error::Directory { path, source }),
         }
+        lock::check_files(directory)?;
         // A reader of a WAL database writes to its index file, so it is opened for writing.
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&path, flags)?;

@@ -14,10 +14,17 @@ use super::{Result, compiled, fail};
 /// How much room there is.
 const IMAGE_BYTES: u64 = 320 << 20;
 
+/// How much there is on a small one.
+const SMALL_BYTES: u64 = 24 << 20;
+
 /// How a file system is made.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Kind {
     Ext4,
+    /// With inodes that have no room for the time of a file's birth.
+    Ext4Unborn,
+    /// With little room and few inodes, which takes no writes once there was an error.
+    Ext4Small,
     Xfs,
 }
 
@@ -43,10 +50,15 @@ impl Disk {
     pub(crate) fn new(kind: Kind) -> Result<Self> {
         let directory = tempfile::tempdir()?;
         let image = directory.path().join("image");
-        std::fs::File::create(&image)?.set_len(IMAGE_BYTES)?;
-        let make = match kind {
-            Kind::Ext4 => ["mkfs.ext4", "-q", "-F"],
-            Kind::Xfs => ["mkfs.xfs", "-q", "-f"],
+        let is_small = matches!(kind, Kind::Ext4Small);
+        std::fs::File::create(&image)?.set_len(if is_small { SMALL_BYTES } else { IMAGE_BYTES })?;
+        let make: &[&str] = match kind {
+            Kind::Ext4 => &["mkfs.ext4", "-q", "-F"],
+            Kind::Ext4Unborn => &["mkfs.ext4", "-q", "-F", "-I", "128"],
+            Kind::Ext4Small => {
+                &["mkfs.ext4", "-q", "-F", "-m", "0", "-N", "64", "-e", "remount-ro"]
+            }
+            Kind::Xfs => &["mkfs.xfs", "-q", "-f"],
         };
         run(Command::new(make[0]).args(&make[1..]).arg(&image))?;
         let device = run(Command::new("losetup").args(["--find", "--show"]).arg(&image))?;
@@ -69,6 +81,21 @@ impl Disk {
         };
         run(Command::new(shutdown()?).arg(self.path()).arg(flag))?;
         run(Command::new("umount").arg(self.path()))?;
+        self.mount()
+    }
+
+    /// Has the file system find an error, for which it takes no writes any more.
+    pub(crate) fn go_read_only(&self) -> Result {
+        let name = self.device.rsplit('/').next().unwrap_or_default();
+        let path = format!("/sys/fs/ext4/{name}/trigger_fs_error");
+        std::fs::write(&path, "1").map_err(|error| format!("{path}: {error}").into())
+    }
+
+    /// Takes it off and mounts it again. Nobody may have a file open on it.
+    pub(crate) fn mount_again(&self) -> Result {
+        run(Command::new("umount").arg(self.path()))?;
+        // What a person would do about an error; it ends with 1 when it mended one.
+        Command::new("e2fsck").args(["-p", "-f", &self.device]).output()?;
         self.mount()
     }
 

@@ -12,13 +12,17 @@ mod damaged;
 mod every_call;
 mod failing_calls;
 mod flood;
+mod full_disk;
 #[expect(dead_code, unused_imports, reason = "shared with other test binaries")]
 #[path = "../harness/harness.rs"]
 mod harness;
 mod network;
 #[path = "../../fuzz/targets/oracle.rs"]
 mod oracle;
+mod path_tricks;
+mod reused_inodes;
 mod scorecard;
+mod secrets;
 mod start;
 mod storms;
 mod table;
