@@ -34,6 +34,10 @@ reliability *tests:
 fuzz target="all" seconds="60":
     fuzz/run {{ target }} {{ seconds }}
 
+# Whether the suites find twelve bugs that are put in one by one; as root, half an hour. METERD_IT_BUGS=01,07: these
+seeded-bugs:
+    METERD_IT_FULL=1 cargo test --locked --test reliability -- --ignored --nocapture seeded_bugs::
+
 # The benches; `just bench end_to_end` for one
 bench *names:
     cargo bench --locked {{ if names == "" { "" } else { "--bench " + names } }}

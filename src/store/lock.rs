@@ -71,8 +71,12 @@ pub(super) fn is_free(directory: &Path) -> bool {
 
 /// Makes `directory` and its parents, for its owner only, as durable as the files in it.
 pub(super) fn create_directory(directory: &Path) -> io::Result<()> {
-    if directory.is_dir() {
-        return Ok(());
+    match directory.metadata() {
+        Ok(found) if found.is_dir() => return Ok(()),
+        Ok(_) => return Err(io::ErrorKind::NotADirectory.into()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        // What is there cannot be looked at: making it again would only hide why.
+        Err(error) => return Err(error),
     }
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     directory.parent().map_or(Ok(()), sync_directory)

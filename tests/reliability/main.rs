@@ -23,6 +23,7 @@ mod path_tricks;
 mod reused_inodes;
 mod scorecard;
 mod secrets;
+mod seeded_bugs;
 mod start;
 mod storms;
 mod table;
