@@ -6,21 +6,19 @@
 //! no time and no name. An event is never changed here, only moved.
 
 mod cut;
+mod deflate;
+mod gzip;
+mod huffman;
 
 pub use cut::{Counted, CutError, Event, Fields, Half, each, event_at, halves};
 
 use bytes::Bytes;
-use flate2::{Compress, Compression, FlushCompress, Status};
 use sha2::{Digest, Sha256};
+
+use self::gzip::Gzip;
 
 /// How many bytes are collected before they are compressed.
 const PIECE_BYTES: usize = 64 * 1024;
-
-/// By how much the output grows when it is full.
-const OUTPUT_STEP_BYTES: usize = 64 * 1024;
-
-/// 15 bits: the largest window that gzip has.
-const WINDOW_BITS: u8 = 15;
 
 /// The compressor did not take its input. It fails only when memory was misused.
 #[derive(Debug, thiserror::Error)]
@@ -30,8 +28,11 @@ pub struct Error(#[from] flate2::CompressError);
 /// A JSON array of events on its way to a gzip body.
 #[derive(Debug)]
 pub struct ArrayWriter {
-    deflate: Compress,
+    gzip: Gzip,
+    /// What is to be compressed, behind what the compressor still has to see.
     piece: Vec<u8>,
+    /// Bytes of `piece` that are compressed.
+    done: usize,
     output: Vec<u8>,
     /// Where in `piece` the element begins that is being written.
     mark: usize,
@@ -56,8 +57,9 @@ impl ArrayWriter {
     /// A writer at gzip `level` 1 to 9. Its buffers are used again for every array.
     pub fn new(level: u32) -> Self {
         Self {
-            deflate: Compress::new_gzip(Compression::new(level), WINDOW_BITS),
-            piece: Vec::with_capacity(PIECE_BYTES + PIECE_BYTES / 4),
+            gzip: Gzip::new(level),
+            piece: Vec::with_capacity(2 * PIECE_BYTES),
+            done: 0,
             output: Vec::new(),
             mark: 0,
             events: 0,
@@ -67,9 +69,10 @@ impl ArrayWriter {
 
     /// Forgets what was written and begins an array.
     pub fn begin(&mut self) {
-        self.deflate.reset();
         self.piece.clear();
+        self.done = 0;
         self.output.clear();
+        self.gzip.begin(&mut self.output);
         self.events = 0;
         self.payload_bytes = 0;
     }
@@ -81,7 +84,7 @@ impl ArrayWriter {
 
     /// Bytes that the array would have if it ended here.
     pub fn payload_bytes(&self) -> u64 {
-        self.payload_bytes + self.piece.len() as u64 + 1
+        self.payload_bytes + (self.piece.len() - self.done) as u64 + 1
     }
 
     /// Where the bytes of the next element go; [`ArrayWriter::end_event`] or
@@ -97,7 +100,8 @@ impl ArrayWriter {
     #[inline]
     pub fn end_event(&mut self) -> Result<(), Error> {
         self.events += 1;
-        if self.piece.len() >= PIECE_BYTES { self.compress_piece() } else { Ok(()) }
+        let is_full = self.piece.len() - self.done >= PIECE_BYTES;
+        if is_full { self.compress_piece(false) } else { Ok(()) }
     }
 
     /// Takes the element back that was begun last and not ended.
@@ -108,14 +112,7 @@ impl ArrayWriter {
     /// Ends the array, which has at least one element.
     pub fn finish(&mut self) -> Result<Body, Error> {
         self.piece.push(b']');
-        self.compress_piece()?;
-        loop {
-            self.output.reserve(OUTPUT_STEP_BYTES);
-            let status = self.deflate.compress_vec(&[], &mut self.output, FlushCompress::Finish)?;
-            if status == Status::StreamEnd {
-                break;
-            }
-        }
+        self.compress_piece(true)?;
         Ok(Body {
             bytes: Bytes::copy_from_slice(&self.output),
             sha256: Sha256::digest(&self.output).into(),
@@ -124,19 +121,10 @@ impl ArrayWriter {
         })
     }
 
-    fn compress_piece(&mut self) -> Result<(), Error> {
-        let mut rest = self.piece.as_slice();
-        while !rest.is_empty() {
-            if self.output.capacity() - self.output.len() < OUTPUT_STEP_BYTES / 4 {
-                self.output.reserve(OUTPUT_STEP_BYTES);
-            }
-            let before = self.deflate.total_in();
-            self.deflate.compress_vec(rest, &mut self.output, FlushCompress::None)?;
-            let taken = usize::try_from(self.deflate.total_in() - before).unwrap_or(usize::MAX);
-            rest = rest.get(taken..).unwrap_or_default();
-        }
-        self.payload_bytes += self.piece.len() as u64;
-        self.piece.clear();
+    fn compress_piece(&mut self, is_last: bool) -> Result<(), Error> {
+        self.payload_bytes += (self.piece.len() - self.done) as u64;
+        self.gzip.append(&mut self.piece, self.done, is_last, &mut self.output)?;
+        self.done = self.piece.len();
         Ok(())
     }
 }
@@ -159,10 +147,16 @@ mod tests {
     fn an_array_comes_back_as_it_was_and_a_used_writer_writes_the_same() -> Result<(), Error> {
         let events: Vec<String> =
             (0..20_000).map(|index| format!("{{\"n\":{}}}", index * 7919 % 10_007)).collect();
-        let mut writer = ArrayWriter::new(2);
-        let first = write(&mut writer, &events)?;
-        let other = write(&mut writer, &["1".to_owned()])?;
-        let again = write(&mut writer, &events)?;
+        for level in [1, 2, 3, 9] {
+            check(&mut ArrayWriter::new(level), &events)?;
+        }
+        Ok(())
+    }
+
+    fn check(writer: &mut ArrayWriter, events: &[String]) -> Result<(), Error> {
+        let first = write(writer, events)?;
+        let other = write(writer, &["1".to_owned()])?;
+        let again = write(writer, events)?;
         assert_eq!(first, again);
         assert_eq!((other.events, other.payload_bytes), (1, 3));
         let mut text = String::new();

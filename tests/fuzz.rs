@@ -42,4 +42,4 @@ macro_rules! replays {
     };
 }
 
-replays!(answers, configuration, formats, framing, json, split, times);
+replays!(answers, body, configuration, formats, framing, json, split, times);

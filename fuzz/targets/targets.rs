@@ -4,6 +4,7 @@
 //! `fuzz/seeds`, so that an input that was found once is a test for ever.
 
 mod answers;
+mod body;
 mod configuration;
 mod formats;
 mod framing;
@@ -16,8 +17,9 @@ mod times;
 pub(crate) type Target = fn(&[u8]);
 
 /// All of them; the names are those of directories in `fuzz/seeds`.
-pub(crate) const TARGETS: [(&str, Target); 7] = [
+pub(crate) const TARGETS: [(&str, Target); 8] = [
     ("answers", answers::run),
+    ("body", body::run),
     ("configuration", configuration::run),
     ("formats", formats::run),
     ("framing", framing::run),
