@@ -9,8 +9,17 @@ use crate::harness::{Result, fail};
 use crate::scorecard::{ROWS, Scored};
 
 /// What cargo needs to build the program and this test.
-const PARTS: [&str; 8] =
-    ["Cargo.toml", "Cargo.lock", "src", "tests", "benches", "config", "docs", "README.md"];
+const PARTS: [&str; 9] = [
+    "Cargo.toml",
+    "Cargo.lock",
+    "src",
+    "tests",
+    "benches",
+    "config",
+    "docs",
+    "fuzz/targets",
+    "README.md",
+];
 
 struct Bug {
     patch: PathBuf,
@@ -52,8 +61,9 @@ fn copy(tree: &Path) -> Result {
         std::fs::remove_dir_all(tree)?;
     }
     std::fs::create_dir_all(tree)?;
-    let parts = PARTS.iter().map(|part| root().join(part));
-    run(Command::new("cp").args(["-r", "-p"]).args(parts).arg(tree)).map(drop)
+    let mut command = Command::new("cp");
+    command.args(["-r", "-p", "--parents"]).args(PARTS).arg(tree).current_dir(root());
+    run(&mut command).map(drop)
 }
 
 fn apply(patch: &Path, tree: &Path, options: &[&str]) -> Result {
