@@ -28,7 +28,6 @@ mod held;
 mod http;
 mod images;
 mod kill;
-mod logrotate;
 mod manual;
 mod meter_endpoints;
 mod meter_run;

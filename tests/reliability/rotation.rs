@@ -1,8 +1,7 @@
 //! The real `logrotate` in each of its modes against a live writer, with the agent up, down during
 //! rotations, and killed and started at random: every line is counted.
 //!
-//! A short profile runs with every test run. `METERD_IT_FULL=1 cargo test --release --test it
-//! logrotate:: -- --nocapture` writes 100,000 lines for each combination and prints what came of it.
+//! A short profile runs with every test run; the full one writes 100,000 lines for each combination.
 
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,8 +11,9 @@ use rusqlite::Connection;
 
 use crate::harness::config::file;
 use crate::harness::logrotate::{Application, Logrotate, Mode};
-use crate::harness::seed::is_full;
+use crate::harness::seed::{is_full, say};
 use crate::harness::{Agent, Config, Folder, Result, Sim, number, pause, until};
+use crate::scorecard::Scored;
 
 const CREATE: Mode =
     Mode { name: "create", directives: "create 0644", compressor: None, keeps_old: true };
@@ -74,63 +74,76 @@ fn profile() -> Profile {
 }
 
 /// Every life of the agent, with patterns that mean rotated files and with one that does not.
-fn matrix(mode: &Mode) -> Result {
+fn matrix(mode: &Mode, part: &'static str) -> Result {
+    let scored = Scored::begin("F1", part)?;
+    let mut sums = Sums::default();
     for (life, pattern) in [
         (Life::Up, "usage.jsonl*"),
         (Life::DownDuringRotations, "usage.jsonl"),
         (Life::KilledAtRandom, "usage.jsonl*"),
     ] {
-        rotate(mode, life, pattern)?;
+        rotate(mode, life, pattern, &mut sums)?;
     }
     if is_full() {
-        rotate(mode, Life::Up, "usage.jsonl")?;
-        rotate(mode, Life::DownDuringRotations, "usage.jsonl*")?;
-        rotate(mode, Life::KilledAtRandom, "usage.jsonl")?;
+        rotate(mode, Life::Up, "usage.jsonl", &mut sums)?;
+        rotate(mode, Life::DownDuringRotations, "usage.jsonl*", &mut sums)?;
+        rotate(mode, Life::KilledAtRandom, "usage.jsonl", &mut sums)?;
     }
-    Ok(())
+    let Sums { cases, lines, repeated } = sums;
+    scored.shown(&format!(
+        "{cases} cases, {lines} lines: 0 lost, 0 read twice ({repeated} sent twice after SIGKILL, on record)"
+    ))
+}
+
+/// Of all lives of one mode.
+#[derive(Debug, Default)]
+struct Sums {
+    cases: u64,
+    lines: u64,
+    repeated: u64,
 }
 
 #[test]
 fn create() -> Result {
-    matrix(&CREATE)
+    matrix(&CREATE, "create")
 }
 
 #[test]
 fn dateext() -> Result {
-    matrix(&DATEEXT)
+    matrix(&DATEEXT, "dateext")
 }
 
 #[test]
 fn copytruncate() -> Result {
-    matrix(&COPY)
+    matrix(&COPY, "copytruncate")
 }
 
 #[test]
 fn delaycompress() -> Result {
-    matrix(&DELAYED)
+    matrix(&DELAYED, "delaycompress")
 }
 
 #[test]
 fn delaycompress_with_zstd() -> Result {
-    matrix(&Mode { compressor: Some("zstd"), ..DELAYED })
+    matrix(&Mode { compressor: Some("zstd"), ..DELAYED }, "delaycompress, zstd")
 }
 
 #[test]
 fn delaycompress_with_xz() -> Result {
-    matrix(&Mode { compressor: Some("xz"), ..DELAYED })
+    matrix(&Mode { compressor: Some("xz"), ..DELAYED }, "delaycompress, xz")
 }
 
 #[test]
 fn compress_at_once() -> Result {
-    matrix(&AT_ONCE)
+    matrix(&AT_ONCE, "compress")
 }
 
 #[test]
 fn copytruncate_and_compress() -> Result {
-    matrix(&COPY_COMPRESSED)
+    matrix(&COPY_COMPRESSED, "copytruncate, compress")
 }
 
-fn rotate(mode: &Mode, life: Life, pattern: &str) -> Result {
+fn rotate(mode: &Mode, life: Life, pattern: &str, sums: &mut Sums) -> Result {
     let Profile { lines, rotations } = profile();
     let folder = Folder::new()?;
     let sim = Sim::start()?;
@@ -150,6 +163,9 @@ fn rotate(mode: &Mode, life: Life, pattern: &str) -> Result {
     let written = application.written();
     let restarts = run.settle(written)?;
     let repeats = sim.stats().events_accepted - written;
+    sums.cases += 1;
+    sums.lines += written;
+    sums.repeated += repeats;
     say(&format!(
         "{:24} {:20} {pattern:14} {written:7} lines {rotations:2} rotations {restarts} archives: \
          0 lost, 0 read twice, {repeats} sent twice after kills, {:.0} s",
@@ -158,12 +174,6 @@ fn rotate(mode: &Mode, life: Life, pattern: &str) -> Result {
         began.elapsed().as_secs_f64()
     ));
     Ok(())
-}
-
-/// Shown by `--nocapture`, and when the test fails.
-#[expect(clippy::print_stderr, reason = "the figures of the full profile are the result")]
-fn say(message: &str) {
-    eprintln!("{message}");
 }
 
 struct Run<'r> {

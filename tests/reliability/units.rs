@@ -2,12 +2,13 @@
 //!
 //! What the service does on a booted systemd is tried by `tests/system/run`.
 
-use std::error::Error;
-use std::io::{ErrorKind, Write as _};
+use std::io::ErrorKind;
 use std::path::Path;
 use std::process::Command;
 
-type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
+use crate::harness::Result;
+use crate::harness::seed::say;
+use crate::scorecard::Scored;
 
 /// What `systemd-analyze security` may say of the service: 0 is shut, 10 is open.
 const EXPOSURE_MAX: f64 = 1.5;
@@ -51,9 +52,11 @@ fn the_template_is_the_service_under_the_names_of_an_instance() -> Result {
 
 #[test]
 fn the_service_is_as_shut_as_the_readme_says() -> Result {
+    let scored = Scored::begin("S1", "")?;
     let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/meterd.service");
     let unit = unit.to_str().ok_or("no name")?;
     let Some(text) = analyze(&["security", "--offline=true", "--no-pager", unit])? else {
+        scored.skipped(&"there is no systemd-analyze".into());
         return Ok(());
     };
     let (_, verdict) =
@@ -65,16 +68,16 @@ fn the_service_is_as_shut_as_the_readme_says() -> Result {
         let told = format!("`systemd-analyze security` of systemd {VERSION} says {figure},");
         assert!(read("README.md")?.contains(&told), "not in the README: {told}");
     } else {
-        writeln!(std::io::stderr(), "SKIPPED: the README's figure is not of {version}")?;
+        say(&format!("SKIPPED: the README's figure is not of {version}"));
     }
-    Ok(())
+    scored.shown(figure)
 }
 
 /// What `systemd-analyze` says; none where it is missing.
 fn analyze(arguments: &[&str]) -> Result<Option<String>> {
     match Command::new("systemd-analyze").args(arguments).output() {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            writeln!(std::io::stderr(), "SKIPPED: there is no systemd-analyze")?;
+            say("SKIPPED: there is no systemd-analyze");
             Ok(None)
         }
         output => Ok(Some(String::from_utf8(output?.stdout)?)),
