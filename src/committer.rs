@@ -19,7 +19,7 @@ use crate::clock::Timestamp;
 use crate::group::PackedGroup;
 use crate::settlement::{Posting, Settlement};
 use crate::store::{Error, Limits, Store, Work};
-use crate::telemetry::{Pulse, Vitals};
+use crate::telemetry::{Pulse, Reminder, Vitals};
 
 /// Bodies in one transaction: enough to share the price of a sync, few enough to keep it short.
 const TRANSACTION_BYTES_MAX: usize = 8 << 20;
@@ -34,8 +34,8 @@ const COMMIT_INTERVAL: Duration = Duration::from_millis(5);
 /// How often a full or failing store is tried again.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// How often the same trouble is logged again.
-const LOG_INTERVAL: Duration = Duration::from_secs(60);
+/// How often the end of a run is tried to be put on record.
+const END_TRIES: u32 = 3;
 
 /// How often old receipts are looked for, unless they are kept for less.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(60);
@@ -89,7 +89,7 @@ pub fn run(store: &mut Store, inputs: Inputs) -> Result<(), Error> {
         settled: Vec::new(),
         is_full: false,
         committed_at: None,
-        logged_at: None,
+        failing: Reminder::default(),
         prune_at: Instant::now(),
         pulse: inputs.vitals.stage("committer"),
         vitals: inputs.vitals,
@@ -99,7 +99,10 @@ pub fn run(store: &mut Store, inputs: Inputs) -> Result<(), Error> {
         committer.prune_when_due();
         committer.tell_when_done();
     }
-    if inputs.died.is_cancelled() { Ok(()) } else { committer.store.end_run() }
+    if !inputs.died.is_cancelled() {
+        committer.end_run();
+    }
+    Ok(())
 }
 
 struct Committer<'s> {
@@ -117,7 +120,7 @@ struct Committer<'s> {
     settled: Vec<Posting>,
     is_full: bool,
     committed_at: Option<Instant>,
-    logged_at: Option<Instant>,
+    failing: Reminder,
     /// When old receipts are looked for next.
     prune_at: Instant,
     pulse: Arc<Pulse>,
@@ -263,6 +266,16 @@ impl Committer<'_> {
         has_room
     }
 
+    /// Puts on record that no request is without an outcome. Where that cannot be, nothing is lost: the
+    /// next start takes the oldest batches for sent, and says so.
+    fn end_run(&mut self) {
+        for _ in 0..END_TRIES {
+            let Err(error) = self.store.end_run() else { return };
+            tracing::warn!(%error, "the end of the run is not on record, trying again");
+            crossbeam_channel::after(PAUSE).recv().ok();
+        }
+    }
+
     /// Commits, again and again until it succeeds or the agent gives up.
     fn commit(&mut self, groups: &[PackedGroup], settled: &[Posting]) -> Result<(), Error> {
         let settlements: Vec<&Settlement> =
@@ -278,9 +291,8 @@ impl Committer<'_> {
                 self.committed_at = Some(Instant::now());
                 return Ok(());
             };
-            if self.logged_at.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
+            if self.failing.is_due(Instant::now()) {
                 tracing::error!(%error, "failed to commit, trying again");
-                self.logged_at = Some(Instant::now());
             }
             if self.abandon.is_cancelled() {
                 return Err(error);

@@ -361,7 +361,12 @@ impl Store {
 
     /// Ends a run after which no request is without an outcome on record.
     pub fn end_run(&mut self) -> Result<(), Error> {
-        Ok(migrations::set_running(&self.connection, None)?)
+        if self.is_in_doubt {
+            self.reopen()?;
+        }
+        let ended = migrations::set_running(&self.connection, None);
+        self.is_in_doubt = ended.is_err();
+        Ok(ended?)
     }
 }
 

@@ -45,6 +45,25 @@ impl Spent {
     }
 }
 
+/// How often a trouble that goes on is said again.
+const REMINDER_INTERVAL: Duration = Duration::from_secs(60);
+
+/// When a trouble that goes on is due in the log: when it is met first, and a minute after it was said.
+#[derive(Debug, Default)]
+pub struct Reminder(Mutex<Option<Instant>>);
+
+impl Reminder {
+    /// Whether it is to be said at `now`; if so, the minute begins.
+    pub fn is_due(&self, now: Instant) -> bool {
+        let mut said_at = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = said_at.is_none_or(|at| now.duration_since(at) >= REMINDER_INTERVAL);
+        if is_due {
+            *said_at = Some(now);
+        }
+        is_due
+    }
+}
+
 /// Numbers that only rise, by something that has few values. Not for what happens once an event.
 #[derive(Debug)]
 pub struct Counts<K>(Mutex<BTreeMap<K, u64>>);
@@ -289,6 +308,14 @@ impl MeterCounters {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_trouble_that_goes_on_is_said_once_a_minute() {
+        let (reminder, began) = (Reminder::default(), Instant::now());
+        let due = [0, 1, 59, 60, 61, 119, 120]
+            .map(|seconds| reminder.is_due(began + Duration::from_secs(seconds)));
+        assert_eq!(due, [true, false, false, true, false, false, true]);
+    }
 
     #[test]
     fn a_stage_is_stuck_when_one_thing_takes_it_too_long() {

@@ -24,7 +24,7 @@ use crate::mediation::answer::Words;
 use crate::meter::Meter;
 use crate::settlement::{BatchId, LaneState, Settlement};
 use crate::store::reader::Reader;
-use crate::telemetry::Pulse;
+use crate::telemetry::{Pulse, Reminder};
 use crate::tenant::backoff;
 use crate::tenant::outcome::{Cause, Outcome};
 use contract::Contract;
@@ -65,6 +65,8 @@ pub struct Lane {
     /// Single events refused since the last delivery.
     refused_in_a_row: u32,
     is_exhausted: bool,
+    /// The store cannot be read.
+    unreadable: Reminder,
 }
 
 /// How a lane works, until it is told otherwise.
@@ -144,6 +146,7 @@ impl Lane {
             undecided: None,
             refused_in_a_row: 0,
             is_exhausted: false,
+            unreadable: Reminder::default(),
         }
     }
 

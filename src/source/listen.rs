@@ -17,14 +17,14 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::net::UnixListener;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use crate::source::Context;
 use crate::stop::Stop;
-use crate::telemetry::SourceCounters;
+use crate::telemetry::{Reminder, SourceCounters};
 pub use inherited::Inherited;
 pub use network::Network;
 pub(in crate::source) use socket::{Doors, Socket};
@@ -33,9 +33,6 @@ use tls::Tls;
 
 /// How long accepting pauses after a failure: most often, no file descriptor is left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// How often it is logged that connections are turned away.
-const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Who is let in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -170,7 +167,7 @@ where
 {
     let doors = Doors::open(listener).map_err(Error::Register)?;
     let inside = Arc::new(Inside::default());
-    let mut porter = Porter { admission, context, logged_at: None };
+    let mut porter = Porter { admission, context, refusing: Reminder::default() };
     let mut connections = JoinSet::new();
     let mut is_failing = false;
     loop {
@@ -284,7 +281,7 @@ impl Drop for Seat {
 struct Porter<'a> {
     admission: &'a Admission,
     context: &'a Context,
-    logged_at: Option<Instant>,
+    refusing: Reminder,
 }
 
 impl Porter<'_> {
@@ -315,10 +312,9 @@ impl Porter<'_> {
     fn refuse(&mut self, peer: &Peer, reason: &'static str) -> Option<Seat> {
         let refused = &self.context.tag.counters.connections_refused;
         refused.add(1);
-        if self.logged_at.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
+        if self.refusing.is_due(Instant::now()) {
             let (source, peer, refused) = (&*self.context.tag.name, &*peer.label, refused.value());
             tracing::warn!(source, peer, reason, refused, "connections are turned away");
-            self.logged_at = Some(Instant::now());
         }
         None
     }

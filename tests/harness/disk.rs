@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
-use super::{Result, compiled, fail};
+use super::{Result, compiled, fail, until};
 
 /// How much room there is.
 const IMAGE_BYTES: u64 = 320 << 20;
@@ -80,8 +80,14 @@ impl Disk {
             Cut::LogLost => "2",
         };
         run(Command::new(shutdown()?).arg(self.path()).arg(flag))?;
-        run(Command::new("umount").arg(self.path()))?;
-        self.mount()
+        // A program of another test that has begun meanwhile in a name space of its own may hold what was
+        // mounted: it would be mounted again as it is, without power.
+        until("the disk to have power again", || {
+            run(Command::new("umount").arg(self.path()))?;
+            self.mount()?;
+            let probe = self.path().join("probe");
+            Ok(std::fs::write(&probe, "").and_then(|()| std::fs::remove_file(probe)).ok())
+        })
     }
 
     /// Has the file system find an error, for which it takes no writes any more.

@@ -76,7 +76,9 @@ impl Lane {
         match result.await {
             Ok(Ok(found)) => Some(found),
             Ok(Err(error)) => {
-                tracing::error!(meter = &*self.meter.name, %error, "failed to read the store");
+                if self.unreadable.is_due(std::time::Instant::now()) {
+                    tracing::error!(meter = &*self.meter.name, %error, "failed to read the store");
+                }
                 self.pause(LaneState::Retrying, STORE_PAUSE);
                 None
             }

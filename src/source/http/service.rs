@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -29,6 +29,7 @@ use crate::position::{Numbering, Origin};
 use crate::routing::Destination;
 use crate::source::{Context, right_sized};
 use crate::stop::Stop;
+use crate::telemetry::Reminder;
 
 /// Given by the client to find its call again, and echoed.
 const TRACK_ID: HeaderName = HeaderName::from_static("zuora-track-id");
@@ -54,6 +55,8 @@ pub(super) struct Service {
     bodies: Bodies,
     repeats: Repeats,
     streams: Vec<MeterStream>,
+    /// The store cannot be read.
+    unreadable: Reminder,
 }
 
 /// The events of one meter: all its requests are one stream of numbered lines.
@@ -100,7 +103,8 @@ impl Service {
             timeout: settings.body_timeout,
         };
         let bodies = Bodies::new(limits, Arc::clone(&context.pulse));
-        Self { settings, context, tokens, bodies, repeats, streams }
+        let unreadable = Reminder::default();
+        Self { settings, context, tokens, bodies, repeats, streams, unreadable }
     }
 
     pub(super) fn stop(&self) -> &Stop {
@@ -236,7 +240,9 @@ impl Service {
                     return Ok(Verdict::Committed);
                 }
                 Err(error) => {
-                    tracing::error!(%error, "cannot look up a request in the store");
+                    if self.unreadable.is_due(Instant::now()) {
+                        tracing::error!(%error, "cannot look up a request in the store");
+                    }
                     return Err(Refusal::Stopping);
                 }
             }
