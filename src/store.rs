@@ -7,6 +7,7 @@
 //! of a newer version.
 
 pub mod batches;
+mod checksums;
 pub mod cursors;
 pub mod dead_letters;
 pub mod decisions;
@@ -143,13 +144,27 @@ pub enum Error {
     Sqlite(#[from] rusqlite::Error),
 }
 
+impl Error {
+    /// Whether the store is damaged: trying again changes nothing, a person is needed.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::LogDamaged { .. } => true,
+            Self::Sqlite(error) => is_damage(error),
+            _ => false,
+        }
+    }
+}
+
+fn is_damage(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+}
+
 /// What to do about a store that is damaged.
 fn advice(error: &rusqlite::Error) -> &'static str {
-    match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-            "; `meterd store check` tells what is damaged, `meterd store salvage` takes out the rest"
-        }
-        _ => "",
+    if is_damage(error) {
+        "; `meterd store check` tells what is damaged, `meterd store salvage` takes out the rest"
+    } else {
+        ""
     }
 }
 
@@ -198,6 +213,8 @@ impl Store {
         // write nothing, be it for a read-only root or for its sandbox.
         connection.pragma_update(None, "temp_store_directory", directory.to_string_lossy())?;
         let id = migrations::run(&connection, &directory.join(FILE_NAME))?;
+        // A file that is read from another place is lost or counted twice.
+        cursors::check(&connection)?;
         // What a power cut left behind the last commit must not be taken for later commits once new
         // ones stand before it. Not while somebody reads: the next start will do.
         connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;

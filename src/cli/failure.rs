@@ -20,6 +20,8 @@ impl Failure {
     pub(super) const FOUND: u8 = 1;
     /// The command line asks for something that makes no sense.
     pub(super) const USAGE: u8 = 2;
+    /// The store is damaged, or not one of this version: another start changes nothing.
+    pub(super) const DAMAGED: u8 = 65;
     /// The service could not be reached in time.
     pub(super) const UNAVAILABLE: u8 = 69;
     /// A stage died, or the system refused something that it never refuses.
@@ -96,8 +98,9 @@ impl From<store::Error> for Failure {
             store::Error::InUse { .. } => Self::IN_USE,
             store::Error::Directory { source, .. } => io_code(source, Self::CANNOT_CREATE),
             store::Error::Missing { .. } | store::Error::Present { .. } => Self::CANNOT_CREATE,
-            store::Error::NotUnderstood { .. }
-            | store::Error::Older { .. }
+            error if error.is_damage() => Self::DAMAGED,
+            store::Error::NotUnderstood { .. } => Self::DAMAGED,
+            store::Error::Older { .. }
             | store::Error::LogDamaged { .. }
             | store::Error::Sqlite(_) => Self::IO,
         };

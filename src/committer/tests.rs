@@ -3,6 +3,7 @@ use std::thread::scope;
 
 use bytes::Bytes;
 use crossbeam_channel::{Sender, unbounded};
+use sha2::{Digest, Sha256};
 
 use super::*;
 use crate::group::{PackedBatch, SourceTally};
@@ -16,11 +17,12 @@ type TestResult = Result<(), Box<dyn std::error::Error>>;
 
 fn group(number: u64, body: usize) -> PackedGroup {
     let meter = Meter::new("m", String::new());
+    let body = vec![1; body];
     let batch = PackedBatch {
         meter: "m".into(),
         schema: None,
-        body: Bytes::from(vec![1; body]),
-        sha256: [0; 32],
+        sha256: Sha256::digest(&body).into(),
+        body: Bytes::from(body),
         events: 1,
         payload_bytes: 1,
         first_event_id: Some(number.to_string()),

@@ -6,6 +6,7 @@ mod model;
 use std::collections::HashMap;
 
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, advance};
@@ -77,7 +78,7 @@ impl Scene {
             meter: Arc::clone(&meter.name),
             schema: None,
             body: Bytes::from_static(b"body"),
-            sha256: [0; 32],
+            sha256: Sha256::digest(b"body").into(),
             events: 1,
             payload_bytes: 10,
             first_event_id: None,

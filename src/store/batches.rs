@@ -1,7 +1,9 @@
 //! Frozen bodies that wait for delivery.
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use sha2::{Digest, Sha256};
 
+use super::checksums::{self, BATCHES};
 use crate::clock::Timestamp;
 use crate::group::{PackedBatch, PackedGroup};
 use crate::schema::edition::Hash;
@@ -95,9 +97,14 @@ fn insert_one(
     ])?;
     let id = transaction.last_insert_rowid();
     let track_id = format!("{track_prefix}-{id}");
+    let fields = BATCHES.fields;
+    let name = format!("UPDATE batches SET track_id = ?2 WHERE id = ?1 RETURNING {fields}");
+    let checksum = transaction
+        .prepare_cached(&name)?
+        .query_row(params![id, track_id], |row| checksums::over(row, 0..BATCHES.columns))?;
     transaction
-        .prepare_cached("UPDATE batches SET track_id = ?2 WHERE id = ?1")?
-        .execute(params![id, track_id])?;
+        .prepare_cached("UPDATE batches SET checksum = ?2 WHERE id = ?1")?
+        .execute([id, checksum])?;
     let Origin { meter, instead_of, .. } = origin;
     tracing::debug!(track_id, meter, events = batch.events, instead_of, "a batch is being stored");
     transaction
@@ -209,6 +216,9 @@ pub(super) fn exist(connection: &Connection) -> rusqlite::Result<bool> {
 const HEAD: &str = "id, track_id, events, payload_bytes, attempts, outcome_unknown_attempts, \
                     decided_attempts, schema";
 
+/// How many columns that is.
+const HEAD_COLUMNS: usize = 8;
+
 fn read_head(row: &Row<'_>) -> rusqlite::Result<BatchHead> {
     Ok(BatchHead {
         id: BatchId(row.get(0)?),
@@ -222,20 +232,30 @@ fn read_head(row: &Row<'_>) -> rusqlite::Result<BatchHead> {
     })
 }
 
-/// The oldest batch of `meter` behind `after`, with its body.
+/// The oldest batch of `meter` behind `after`, with its body: what was written, or an error.
 pub(super) fn next(
     connection: &Connection,
     meter: &str,
     after: BatchId,
 ) -> rusqlite::Result<Option<(BatchHead, Bytes)>> {
+    let fields = BATCHES.fields;
     let query = format!(
-        "SELECT {HEAD}, body FROM batches JOIN bodies ON batch = id \
+        "SELECT {HEAD}, body, sha256, {fields}, checksum FROM batches JOIN bodies ON batch = id \
          WHERE meter = ?1 AND id > ?2 ORDER BY id LIMIT 1"
     );
     connection
         .prepare_cached(&query)?
         .query_row(params![meter, after.0], |row| {
-            Ok((read_head(row)?, Bytes::from(row.get::<_, Vec<u8>>(8)?)))
+            let head = read_head(row)?;
+            let body = row.get_ref(HEAD_COLUMNS)?.as_blob()?;
+            let is_whole =
+                row.get_ref(HEAD_COLUMNS + 1)?.as_blob()? == Sha256::digest(body).as_slice();
+            let first = HEAD_COLUMNS + 2;
+            if !is_whole || !checksums::agree(row, first..first + BATCHES.columns)? {
+                let words = format!("batch {} is not what was written", head.id.0);
+                return Err(checksums::damage(words));
+            }
+            Ok((head, Bytes::copy_from_slice(body)))
         })
         .optional()
 }

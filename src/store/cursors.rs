@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use rusqlite::{Connection, Row, Transaction, params};
 
+use super::checksums::{self, CURSORS};
 use crate::clock::Timestamp;
 use crate::position::{BytesHash, Cursor, FileIdentity, FileMark, Origin};
 
@@ -23,12 +24,15 @@ pub(super) fn upsert(
     if cursor.file.is_forgotten {
         return delete(transaction, source, cursor.file.identity);
     }
-    let query = "INSERT OR REPLACE INTO cursors (source, inode, born_nanos, device, generation, \
+    let query = format!(
+        "INSERT OR REPLACE INTO cursors (source, inode, born_nanos, device, generation, \
                  path, prefix_bytes, prefix_hash, origin, offset, tail_bytes, tail_hash, \
                  updated_at, written_at, packed_bytes) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, \
-                 ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
+                 ?9, ?10, ?11, ?12, ?13, ?14, ?15) RETURNING {}",
+        CURSORS.fields
+    );
     let FileMark { identity, generation, path, prefix, .. } = &cursor.file;
-    transaction.prepare_cached(query)?.execute(params![
+    let values = params![
         source,
         identity.inode.cast_signed(),
         identity.born_nanos.unwrap_or(NOT_BORN),
@@ -44,7 +48,15 @@ pub(super) fn upsert(
         now.as_millis(),
         cursor.file.written_at.as_millis(),
         cursor.file.packed_bytes.map(u64::cast_signed),
-    ])?;
+    ];
+    let checksum = transaction
+        .prepare_cached(&query)?
+        .query_row(values, |row| checksums::over(row, 0..CURSORS.columns))?;
+    let query = "UPDATE cursors SET checksum = ?5 \
+                 WHERE source = ?1 AND inode = ?2 AND born_nanos = ?3 AND device = ?4";
+    let (inode, device) = (identity.inode.cast_signed(), identity.device.cast_signed());
+    let born = identity.born_nanos.unwrap_or(NOT_BORN);
+    transaction.prepare_cached(query)?.execute(params![source, inode, born, device, checksum])?;
     Ok(())
 }
 
@@ -79,6 +91,14 @@ pub(super) fn is_delivered(
     let born = file.born_nanos.unwrap_or(NOT_BORN);
     let values = params![source, inode, born, NOT_BORN, device, offset.cast_signed()];
     connection.prepare_cached(query)?.query_row(values, |row| row.get(0))
+}
+
+/// Fails when any cursor, of whichever source, is not what was written.
+pub(super) fn check(connection: &Connection) -> rusqlite::Result<()> {
+    match CURSORS.damaged(connection)?.first() {
+        Some(row) => Err(checksums::damage(checksums::words(row))),
+        None => Ok(()),
+    }
 }
 
 /// The cursors of a source, the one moved last first.

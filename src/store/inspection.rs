@@ -6,6 +6,7 @@ use rusqlite::{Connection, Transaction};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use super::checksums::{self, BATCHES, CURSORS};
 use super::reader::Reader;
 use super::tallies::{self, Equation, StoreStatus};
 use super::{Error, check_idle_log};
@@ -58,10 +59,16 @@ impl Reader {
         ] {
             note(table, read_all(&transaction, table).map(|rows| *count = rows));
         }
+        let mut rows = Vec::new();
+        for sealed in [BATCHES, CURSORS] {
+            let damaged = sealed.damaged(&transaction);
+            note(sealed.table, damaged.map(|damaged| rows.extend(damaged)));
+        }
+        let rows = rows.iter().map(|row| checksums::words(row)).collect();
         let mut sums = Vec::new();
         note("tallies", check_sums(&transaction, now, &mut sums));
         let log = log.err().map(|error| error.to_string());
-        inspection.faults = [structure, bodies, sums, faults, Vec::from_iter(log)].concat();
+        inspection.faults = [structure, bodies, rows, sums, faults, Vec::from_iter(log)].concat();
         Ok(inspection)
     }
 }

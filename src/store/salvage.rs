@@ -14,6 +14,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, params, pa
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use super::checksums::{self, BATCHES, CURSORS};
 use super::lock::{self, Lock};
 use super::{BUSY_TIMEOUT, Error, FILE_NAME, check_log, connect, migrations};
 use crate::clock::Timestamp;
@@ -117,7 +118,9 @@ fn take_all(
             None => take_in_order(old, &transaction, &name)?,
         });
     }
+    leave_damaged(&transaction, &mut tables)?;
     tables.push(take_run(old, &transaction, log)?);
+    number_on(&transaction)?;
     leave_delivered(&transaction)?;
     let missing = account(&transaction, now)?;
     transaction.commit()?;
@@ -354,6 +357,63 @@ fn take_run(old: &Connection, new: &Transaction<'_>, log: Option<&Error>) -> Res
     Ok(table)
 }
 
+/// Rows that are readable and not what was written. Stores of before have no checksums.
+fn leave_damaged(new: &Transaction<'_>, tables: &mut [Table]) -> rusqlite::Result<()> {
+    if !has_column(new, "batches", "checksum")? {
+        return Ok(());
+    }
+    for (sealed, leave) in [
+        (BATCHES, "DELETE FROM batches WHERE id = ?1"),
+        (
+            CURSORS,
+            "DELETE FROM cursors \
+             WHERE source = ?1 AND inode = ?2 AND born_nanos = ?3 AND device = ?4",
+        ),
+    ] {
+        let damaged = sealed.damaged(new)?;
+        let Some(table) = tables.iter_mut().find(|table| table.name == sealed.table) else {
+            continue;
+        };
+        for row in damaged {
+            if let ("batches", Some(batch)) = (sealed.table, row.first()) {
+                new.execute("DELETE FROM bodies WHERE batch = ?1", [batch])?;
+            }
+            let mut statement = new.prepare_cached(leave)?;
+            let key = row.iter().take(statement.parameter_count());
+            table.taken -= statement.execute(params_from_iter(key))? as u64;
+            table.faults.push(checksums::words(&row));
+        }
+    }
+    Ok(())
+}
+
+/// Numbers go on behind all that are in use: receipts have those of their batches, refusals those of
+/// their dead letters.
+fn number_on(new: &Transaction<'_>) -> rusqlite::Result<()> {
+    new.execute("DELETE FROM sqlite_sequence WHERE name IN ('batches', 'dead_letters')", [])?;
+    let batches = "INSERT INTO sqlite_sequence SELECT 'batches', max(number) FROM \
+                   (SELECT max(id) AS number FROM batches UNION SELECT max(batch) FROM receipts)";
+    new.execute(batches, [])?;
+    let refused = if has_column(new, "refusals", "letter")? {
+        "UNION SELECT max(letter) FROM refusals"
+    } else {
+        ""
+    };
+    let letters = format!(
+        "INSERT INTO sqlite_sequence SELECT 'dead_letters', max(number) FROM \
+         (SELECT max(id) AS number FROM dead_letters {refused})"
+    );
+    new.execute(&letters, [])?;
+    new.execute("DELETE FROM sqlite_sequence WHERE seq IS NULL", [])?;
+    Ok(())
+}
+
+/// Whether there is such a column; stores of before may not have it.
+fn has_column(new: &Connection, table: &str, column: &str) -> rusqlite::Result<bool> {
+    let query = "SELECT EXISTS (SELECT 1 FROM pragma_table_info(?1) WHERE name = ?2)";
+    new.query_row(query, [table, column], |row| row.get(0))
+}
+
 /// Batches that are delivered, but not gone where the damage is: nothing is to be sent again.
 fn leave_delivered(new: &Transaction<'_>) -> rusqlite::Result<()> {
     new.execute("DELETE FROM bodies WHERE batch IN (SELECT batch FROM receipts)", [])?;
@@ -364,9 +424,8 @@ fn leave_delivered(new: &Transaction<'_>) -> rusqlite::Result<()> {
 /// Makes the equation hold: what was read and is nowhere counts as discarded.
 fn account(new: &Transaction<'_>, now: Timestamp) -> Result<Vec<Missing>, Error> {
     // What was delivered and refused later is a dead letter; older stores do not know of it.
-    let query = "SELECT EXISTS (SELECT 1 FROM pragma_table_info('tallies') WHERE name = 'refused')";
-    let has_refused: bool = new.query_row(query, [], |row| row.get(0))?;
-    let delivered = if has_refused { "(delivered - refused)" } else { "delivered" };
+    let delivered =
+        if has_column(new, "tallies", "refused")? { "(delivered - refused)" } else { "delivered" };
     let sums = format!(
         "SELECT meter, coalesce(sum(read - {delivered} - ignored - discarded), 0), \
                 coalesce(sum(dead_lettered - replayed - discarded), 0) \

@@ -8,6 +8,7 @@ mod salvage;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 
 use super::*;
 use crate::dead_letter::{DeadLetter, Reason};
@@ -64,11 +65,12 @@ fn group(meter: &Arc<Meter>, events: u32, dead: u64, offset: u64) -> PackedGroup
         event_id: Some("a-3".into()),
         event: b"{\xff}".to_vec(),
     };
+    let body = vec![events.to_le_bytes()[0]; 100];
     let batch = PackedBatch {
         meter: Arc::clone(&meter.name),
         schema: None,
-        body: Bytes::from(vec![events.to_le_bytes()[0]; 100]),
-        sha256: [7; 32],
+        sha256: Sha256::digest(&body).into(),
+        body: Bytes::from(body),
         events,
         payload_bytes: 300,
         first_event_id: Some("a-1".into()),
@@ -171,7 +173,8 @@ fn a_receipt_takes_the_place_of_its_batch_once() -> TestResult {
     let receipts = reader.receipts(&crate::store::receipts::Filter::default(), 0..10, 10)?;
     let receipt = receipts.first().ok_or("a receipt")?;
     assert_eq!((receipt.attempts, receipt.outcome_unknown_attempts), (3, 1));
-    assert_eq!(receipt.sha256, "07".repeat(32));
+    let sent = "a602b7a20e4bfa29f01e08439a888cf02df13fcf45f8257ad5c392bcc5996f92";
+    assert_eq!(receipt.sha256, sent);
     assert_eq!(reader.receipt(&receipt.track_id)?.as_ref(), Some(receipt));
     assert_eq!(reader.receipt("1")?.as_ref(), Some(receipt));
     assert_eq!(reader.receipt("somebody-1")?, None);

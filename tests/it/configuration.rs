@@ -85,7 +85,7 @@ fn a_store_of_another_program_is_left_alone() -> Result {
     )?;
     let before = std::fs::read(&path)?;
     let output = folder.command(&["run"])?;
-    assert_eq!(output.status.code(), Some(74), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(65), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(std::fs::read(&path)?, before);
     Ok(())
 }

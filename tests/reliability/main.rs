@@ -16,6 +16,7 @@ mod full_disk;
 #[expect(dead_code, unused_imports, reason = "shared with other test binaries")]
 #[path = "../harness/harness.rs"]
 mod harness;
+mod mutations;
 mod network;
 #[path = "../../fuzz/targets/oracle.rs"]
 mod oracle;

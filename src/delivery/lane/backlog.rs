@@ -75,6 +75,10 @@ impl Lane {
         });
         match result.await {
             Ok(Ok(found)) => Some(found),
+            Ok(Err(error)) if error.is_damage() => {
+                self.fail(LaneState::Held, &error.to_string(), self.timing.hold_interval);
+                None
+            }
             Ok(Err(error)) => {
                 if self.unreadable.is_due(std::time::Instant::now()) {
                     tracing::error!(meter = &*self.meter.name, %error, "failed to read the store");

@@ -193,3 +193,67 @@ fn commits_that_the_log_has_lost_are_noticed_and_their_batches_marked() -> TestR
     assert_eq!(Store::open(&new, "a")?.begin_run(1, WAIT_MAX, NOW)?, taken.len());
     Ok(())
 }
+
+#[test]
+fn a_number_that_was_changed_is_not_taken_for_another_one() -> TestResult {
+    for (change, words, taken) in [
+        ("UPDATE cursors SET offset = offset + 1024", "the cursor of app in /var/log/app/", 0),
+        ("UPDATE cursors SET source = 'aqp'", "the cursor of aqp in /var/log/app/", 0),
+        ("UPDATE batches SET events = 2 WHERE id = 1", "batch 1 of m is not what was", 1),
+        ("UPDATE batches SET track_id = 'a-2' WHERE id = 1", "batch 1 of m is not what was", 1),
+    ] {
+        let directory = tempfile::tempdir()?;
+        let settings = settings(directory.path());
+        drop(store_with(directory.path(), 2)?);
+        let connection = Connection::open(settings.directory.join(FILE_NAME))?;
+        connection.execute(change, [])?;
+        drop(connection);
+        if let Err(error) = Store::open(&settings, "a") {
+            assert!(error.is_damage() && error.to_string().contains(words), "{error}");
+        } else {
+            let error = Reader::open(&settings.directory)?.next_batch("m", BatchId(0)).err();
+            assert!(error.is_some_and(|error| error.is_damage()), "{change}");
+        }
+        let faults = inspect(&settings.directory)?.faults.join("\n");
+        assert!(faults.contains(words), "{faults}");
+        let (salvage, _) = salvaged(directory.path())?;
+        let faults: Vec<_> = salvage.tables.iter().flat_map(|table| &table.faults).collect();
+        assert!(faults.iter().any(|fault| fault.contains(words)), "{faults:?}");
+        let cursors = Reader::open(&directory.path().join("new"))?.cursors("app")?;
+        assert_eq!(cursors.len(), taken, "{change}");
+    }
+    Ok(())
+}
+
+#[test]
+fn rows_of_before_there_were_checksums_pass() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let settings = settings(directory.path());
+    let written = store_with(directory.path(), 4)?;
+    let connection = Connection::open(settings.directory.join(FILE_NAME))?;
+    connection
+        .execute_batch("UPDATE cursors SET checksum = NULL; UPDATE batches SET checksum = NULL")?;
+    drop(connection);
+    drop(Store::open(&settings, "a")?);
+    assert_eq!(inspect(&settings.directory)?.faults, Vec::<String>::new());
+    assert_eq!(bodies(&settings.directory)?, written);
+    Ok(())
+}
+
+#[test]
+fn a_batch_behind_a_salvage_has_a_number_that_no_receipt_has() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let mut store = Store::open(&settings(directory.path()), "a")?;
+    let meter = meter("m");
+    commit(&mut store, &[group(&meter, 2, 0, 0)], &[])?;
+    commit(&mut store, &[], &[&delivered(1, &meter)])?;
+    drop(store);
+    let (salvage, _) = salvaged(directory.path())?;
+    assert!(salvage.is_whole(), "{salvage:?}");
+    let directory = directory.path().join("new");
+    let mut store = Store::open(&Settings { directory, ..settings(Path::new("")) }, "a")?;
+    commit(&mut store, &[group(&meter, 2, 0, 0)], &[])?;
+    commit(&mut store, &[], &[&delivered(2, &meter)])?;
+    assert!(store.is_drained()?);
+    Ok(())
+}
