@@ -43,8 +43,9 @@ struct Program {
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 success; 1 some events were not delivered, or a check found something; 2 usage;
-65 the store is damaged; 69 the service could not be reached in time; 70 a stage died; 73 or 74 the store could not be
-created, read or written; 75 another meterd holds the store; 77 permission; 78 configuration.
+65 the store is damaged; 69 the service could not be reached in time; 70 a stage died;
+73 or 74 the store could not be created, read or written; 75 another meterd holds the store;
+77 permission; 78 configuration.
 
 Every key of the configuration can be set in the environment: METERD__SECTION__KEY.";
 
