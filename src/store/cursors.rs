@@ -71,6 +71,15 @@ fn delete(transaction: &Transaction<'_>, source: &str, file: FileIdentity) -> ru
     Ok(())
 }
 
+/// Of the cursor of a file. What is cut from a batch keeps the time of that: all that was committed
+/// with the cursor or before it is gone once no batch is so old. It is asked for each file that may be
+/// removed: by indexes alone, however much waits.
+pub(super) const IS_DELIVERED: &str = "SELECT EXISTS (SELECT 1 FROM cursors WHERE source = ?1 AND inode = ?2 \
+     AND born_nanos = ?3 AND (born_nanos <> ?4 OR device = ?5) AND offset = ?6 \
+     AND NOT EXISTS (SELECT 1 FROM batches WHERE created_at <= cursors.updated_at) \
+     AND NOT EXISTS (SELECT 1 FROM dead_letters \
+     WHERE substr(event_id, 1, 17) = printf('%016x-', cursors.origin)))";
+
 /// Whether everything of the file up to `offset` is delivered or a dead letter, and no dead letter
 /// of it is left. They are known by the origin in their event ids: the file may have had another
 /// name when they were written.
@@ -80,17 +89,10 @@ pub(super) fn is_delivered(
     file: FileIdentity,
     offset: u64,
 ) -> rusqlite::Result<bool> {
-    // What is cut from a batch keeps the time of that: all that was committed with the cursor or
-    // before it is gone once no batch is so old.
-    let query = "SELECT EXISTS (SELECT 1 FROM cursors WHERE source = ?1 AND inode = ?2 \
-                 AND born_nanos = ?3 AND (born_nanos <> ?4 OR device = ?5) AND offset = ?6 \
-                 AND NOT EXISTS (SELECT 1 FROM batches WHERE created_at <= cursors.updated_at) \
-                 AND NOT EXISTS (SELECT 1 FROM dead_letters \
-                 WHERE substr(event_id, 1, 17) = printf('%016x-', cursors.origin)))";
     let (inode, device) = (file.inode.cast_signed(), file.device.cast_signed());
     let born = file.born_nanos.unwrap_or(NOT_BORN);
     let values = params![source, inode, born, NOT_BORN, device, offset.cast_signed()];
-    connection.prepare_cached(query)?.query_row(values, |row| row.get(0))
+    connection.prepare_cached(IS_DELIVERED)?.query_row(values, |row| row.get(0))
 }
 
 /// Fails when any cursor, of whichever source, is not what was written.

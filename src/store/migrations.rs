@@ -13,7 +13,7 @@ use super::Error;
 const APPLICATION_ID: i32 = 0x6d74_7264;
 
 /// The migrations in order. Never change one that was released: add another.
-const MIGRATIONS: [&str; 7] = [
+const MIGRATIONS: [&str; 8] = [
     r"
 CREATE TABLE meta (
     key TEXT PRIMARY KEY,
@@ -237,6 +237,16 @@ CREATE TABLE reconciliations (
 -- Over what of a row never changes; NULL: it was written before there were checksums.
 ALTER TABLE batches ADD COLUMN checksum INTEGER;
 ALTER TABLE cursors ADD COLUMN checksum INTEGER;
+",
+    r"
+-- Whether dead letters of a file are left, and whether batches as old as its end wait, asked for
+-- each file that may be removed.
+CREATE INDEX dead_letters_by_origin ON dead_letters (substr(event_id, 1, 17));
+CREATE INDEX batches_by_time ON batches (created_at);
+
+-- What waits is counted without a look at the batches.
+DROP INDEX batches_by_meter;
+CREATE INDEX batches_by_meter ON batches (meter, id, events, created_at);
 ",
 ];
 

@@ -177,6 +177,10 @@ pub(super) fn add_replayed(
     Ok(())
 }
 
+/// What waits: added up from an index, however large the batches.
+pub(super) const WAITING: &str =
+    "SELECT meter, sum(events), min(created_at) FROM batches GROUP BY meter";
+
 /// Adds everything up, in one snapshot.
 pub(super) fn status(
     connection: &Transaction<'_>,
@@ -188,8 +192,7 @@ pub(super) fn status(
     let Counted { read, delivered, letters: letters_counted, ignored, discarded } =
         counted(connection, &mut meters, &mut sources)?;
     let mut stored = 0;
-    let waiting = "SELECT meter, sum(events), min(created_at) FROM batches GROUP BY meter";
-    let mut waiting = connection.prepare(waiting)?;
+    let mut waiting = connection.prepare(WAITING)?;
     let mut rows = waiting.query([])?;
     while let Some(row) = rows.next()? {
         let meter = meters.entry(row.get(0)?).or_default();

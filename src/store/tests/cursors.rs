@@ -1,6 +1,8 @@
 //! Cursors: which file is which, and when nothing of one is left.
 
 use super::*;
+use crate::store::cursors::IS_DELIVERED;
+use crate::store::tallies::WAITING;
 
 #[test]
 fn a_forgotten_file_leaves_the_one_of_another_device() -> TestResult {
@@ -35,5 +37,22 @@ fn a_dead_letter_belongs_to_its_file_whatever_the_name() -> TestResult {
     group.dead_letters[0].event_id = Some(format!("{}-40", Origin(u64::MAX)));
     commit(&mut store, &[group], &[])?;
     assert!(!is_delivered(50)?);
+    Ok(())
+}
+
+#[test]
+fn what_is_asked_again_and_again_is_asked_of_indexes() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let store = Store::open(&settings(directory.path()), "a")?;
+    let plan = |query: &str| -> rusqlite::Result<Vec<String>> {
+        let mut explain = store.connection.prepare(&format!("EXPLAIN QUERY PLAN {query}"))?;
+        explain.raw_query().mapped(|row| row.get("detail")).collect()
+    };
+    let is_delivered = plan(IS_DELIVERED)?;
+    let of_letters = "SEARCH dead_letters USING COVERING INDEX dead_letters_by_origin";
+    assert!(is_delivered.iter().any(|step| step.starts_with(of_letters)), "{is_delivered:?}");
+    let of_batches = "SEARCH batches USING COVERING INDEX batches_by_time";
+    assert!(is_delivered.iter().any(|step| step.starts_with(of_batches)), "{is_delivered:?}");
+    assert_eq!(plan(WAITING)?, ["SCAN batches USING COVERING INDEX batches_by_meter"]);
     Ok(())
 }
