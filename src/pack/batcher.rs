@@ -1,7 +1,9 @@
 //! Cuts the stream of chunks into groups: one thread that only counts lines and bytes.
 //!
 //! A group is sealed when it holds as many events or bytes as one request may, when its first
-//! line has waited for the linger time, or when sources wait for room that open groups hold.
+//! line has waited for the linger time, or when sources wait for room that open groups hold. After
+//! a pause of the linger time the first group waits a moment only: who writes seldom is sent at
+//! once, and nobody is sent more often than once in a linger time because of it.
 //! Groups are numbered in the order in which they must commit: each line has a lower or equal
 //! group number than every later line of its source. A meter that is set otherwise begins a new group.
 
@@ -21,14 +23,19 @@ use crate::position::Numbering;
 use crate::routing::Destination;
 use crate::telemetry::Pulse;
 
-/// How often a batcher with open groups looks whether sources wait for room.
+/// How often a batcher with open groups looks whether sources still wait for room.
 const PRESSURE_INTERVAL: Duration = Duration::from_millis(10);
+
+/// How long the first line after a pause waits for company: what is written in one go comes together.
+const FIRST_LINGER_MAX: Duration = Duration::from_millis(10);
 
 /// How groups are cut, as of now.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
     /// The longest time that a line waits for company.
     pub linger_max: Duration,
+    /// The same of the first line after a pause as long as [`Settings::linger_max`].
+    pub first_linger_max: Duration,
     /// The meters that lines are for.
     pub roster: Roster,
 }
@@ -36,7 +43,9 @@ pub struct Settings {
 impl Settings {
     /// Of the whole of packing, for `meters`.
     pub fn of(packing: &super::Settings, meters: &[Arc<Meter>]) -> Self {
-        Self { linger_max: packing.linger_max, roster: Roster::new(meters) }
+        let linger_max = packing.linger_max;
+        let first_linger_max = linger_max.min(FIRST_LINGER_MAX);
+        Self { linger_max, first_linger_max, roster: Roster::new(meters) }
     }
 }
 
@@ -48,12 +57,15 @@ pub fn run(
     pulse: &Pulse,
 ) {
     let now = settings.borrow_and_update().clone();
-    let mut batcher = Batcher { settings: now, groups, next: 0, open: Vec::new() };
+    let mut batcher =
+        Batcher { settings: now, groups, next: 0, open: Vec::new(), sealed: Vec::new() };
     loop {
         let received = match batcher.deadline() {
             Some(deadline) => {
-                let pause =
-                    PRESSURE_INTERVAL.min(deadline.saturating_duration_since(Instant::now()));
+                let left = deadline.saturating_duration_since(Instant::now());
+                // Who waits for room waits behind a chunk that took the last of it and was sent: it is
+                // full before that chunk is received, so a wait that begins while it is not needs no look.
+                let pause = if outlet.is_full() { left.min(PRESSURE_INTERVAL) } else { left };
                 outlet.chunks.recv_timeout(pause)
             }
             None => outlet.chunks.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -84,6 +96,8 @@ struct Batcher<'g> {
     groups: &'g Sender<Group>,
     next: u64,
     open: Vec<OpenGroup>,
+    /// What groups were sealed of within the linger time, and when.
+    sealed: Vec<(Destination, Instant)>,
 }
 
 /// A group that still takes lines.
@@ -205,12 +219,20 @@ impl Batcher<'_> {
     fn group(&mut self, destination: &Destination, now: Instant) -> &mut OpenGroup {
         let known = self.open.iter().position(|group| group.key.is_same(destination));
         let index = known.unwrap_or_else(|| {
-            let until = now + self.settings.linger_max;
+            let until = now + self.linger(destination, now);
             self.open.push(OpenGroup::new(destination, &self.settings.roster, until));
             self.open.len() - 1
         });
         // The index was found or made two lines above.
         &mut self.open[index]
+    }
+
+    /// How long a group waits for company that is begun at `now`.
+    fn linger(&mut self, destination: &Destination, now: Instant) -> Duration {
+        let Settings { linger_max, first_linger_max, .. } = self.settings;
+        self.sealed.retain(|(_, at)| now.saturating_duration_since(*at) < linger_max);
+        let is_busy = self.sealed.iter().any(|(key, _)| key.is_same(destination));
+        if is_busy { linger_max } else { first_linger_max }
     }
 
     fn push(&mut self, slice: Slice, now: Instant) -> bool {
@@ -246,7 +268,9 @@ impl Batcher<'_> {
     fn hand_over(&mut self, group: OpenGroup) -> bool {
         let number = self.next;
         self.next += 1;
-        let OpenGroup { destination, slices, .. } = group;
+        let OpenGroup { key, destination, slices, .. } = group;
+        self.sealed.retain(|(sealed, _)| !sealed.is_same(&key));
+        self.sealed.push((key, Instant::now()));
         self.groups.send(Group { number, destination, slices }).is_ok()
     }
 }

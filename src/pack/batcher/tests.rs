@@ -26,7 +26,8 @@ fn stream(name: &str, events: u32, bytes: usize) -> Arc<Stream> {
 }
 
 fn settings(linger_max: Duration) -> watch::Receiver<Settings> {
-    watch::channel(Settings { linger_max, ..Settings::default() }).1
+    let settings = Settings { linger_max, first_linger_max: linger_max, ..Settings::default() };
+    watch::channel(settings).1
 }
 
 fn chunk(stream: &Arc<Stream>, first: u64, lines: &str) -> Chunk {
@@ -111,6 +112,31 @@ fn a_line_that_has_waited_long_enough_goes_without_company() -> std::io::Result<
         send(&intake, chunk(&stream, 0, "1\n"));
         let group = groups.recv_timeout(Duration::from_secs(30));
         assert_eq!(group.map(|group| text(&group)), Ok("1\n".to_owned()));
+        drop(intake);
+    });
+    Ok(())
+}
+
+#[test]
+fn the_first_line_after_a_pause_waits_for_a_moment_and_the_next_for_company() -> std::io::Result<()>
+{
+    let stream = stream("a", 3, 1000);
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let (intake, outlet) = intake(1 << 20, runtime.handle().clone());
+    let (sender, groups) = crossbeam_channel::unbounded();
+    let linger_max = Duration::from_secs(3600);
+    let first_linger_max = Duration::from_millis(1);
+    let settings = Settings { linger_max, first_linger_max, ..Settings::default() };
+    std::thread::scope(|scope| {
+        scope.spawn(|| run(&outlet, watch::channel(settings).1, &sender, &Pulse::default()));
+        let next = || groups.recv_timeout(Duration::from_secs(30)).map(|group| text(&group));
+        send(&intake, chunk(&stream, 0, "1\n"));
+        assert_eq!(next(), Ok("1\n".to_owned()));
+        // Only its limit ends the second group within the test.
+        send(&intake, chunk(&stream, 1, "2\n"));
+        std::thread::park_timeout(Duration::from_millis(50));
+        send(&intake, chunk(&stream, 2, "3\n4\n5\n"));
+        assert_eq!(next(), Ok("2\n3\n4\n".to_owned()));
         drop(intake);
     });
     Ok(())
