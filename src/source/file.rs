@@ -10,7 +10,8 @@
 //!
 //! * `identity`: which file is which; `place`: how far it was read, and the reading
 //! * `discover`: what the patterns mean; `watch`: the kernel's word on changes
-//! * `followed`: one file and its turn; `follower`: all of them; `copy`: rotation by copying
+//! * `followed`: one file and its turn; `follower`: all of them; `follower/attention`: which of them a
+//!   round is about; `copy`: rotation by copying
 //! * `missed`: files that were rotated away before they were seen
 //! * `content`: what is in an open file; `archive`: in a compressed one; `follower/archives`: whose
 //!   content that is

@@ -4,6 +4,7 @@
 //! known file that was truncated takes its copy before the copy could pass for a new file.
 
 mod archives;
+mod attention;
 mod removal;
 mod rescan;
 
@@ -19,6 +20,7 @@ use crate::source::Context;
 use crate::source::file::copy::Likeness;
 use crate::source::file::discover::Patterns;
 use crate::source::file::followed::{Followed, Standing, Turn};
+use crate::source::file::follower::attention::Attention;
 use crate::source::file::follower::removal::Removal;
 use crate::source::file::identity::Key;
 use crate::source::file::place::Place;
@@ -27,6 +29,13 @@ use crate::source::file::{Error, Pace, Settings, copy, label_of};
 
 /// A search for files, or a look at all of them, may take this part of the time, however often files come and go.
 const RESCAN_SHARE: u32 = 20;
+
+/// The same where the kernel has not asked for it and tells of what happens: few files are looked at as
+/// often as ever, ten thousand every some seconds.
+const UNASKED_SHARE: u32 = 200;
+
+/// For no longer than this, should one have taken long because the machine was busy.
+const UNASKED_MAX: Duration = Duration::from_secs(20);
 
 pub(super) struct Follower<'a> {
     settings: &'a Settings,
@@ -45,6 +54,7 @@ pub(super) struct Follower<'a> {
     scanned_at: Instant,
     /// Known files that may hold something else than was read of them.
     unsettled: HashSet<Key>,
+    attention: Attention,
     /// At most so many files are open.
     open_most: usize,
     removal: Removal,
@@ -81,6 +91,7 @@ impl<'a> Follower<'a> {
             is_astray: false,
             scanned_at: Instant::now(),
             unsettled: HashSet::new(),
+            attention: Attention::default(),
             open_most: 0,
             removal: Removal::new(store),
         })
@@ -111,7 +122,7 @@ impl<'a> Follower<'a> {
                 self.rescan().map_err(|Closed| Error::Closed)?;
                 signals.rescan = false;
                 self.clear_away().map_err(|Closed| Error::Closed)?;
-                scan_at = began + self.pace.rescan.max(began.elapsed() * RESCAN_SHARE);
+                scan_at = began + self.unasked_in(self.pace.rescan, began.elapsed());
                 scan_from = Instant::now() + self.pace.round.max(began.elapsed() * RESCAN_SHARE);
             }
             let everything = must_scan || began >= look_at;
@@ -120,9 +131,9 @@ impl<'a> Follower<'a> {
             signals.rescan |= std::mem::take(&mut self.is_astray);
             if everything {
                 // Many files: looking at all of them takes a part of the time only, too.
-                look_at = began + self.settings.poll_interval.max(began.elapsed() * RESCAN_SHARE);
+                look_at = began + self.unasked_in(self.settings.poll_interval, began.elapsed());
             }
-            if self.table.values().any(Followed::is_held_back) {
+            if self.attention.restless(&self.table).any(|(_, file)| file.is_held_back()) {
                 look_at = look_at.min(began + self.pace.hold);
             }
             let until = if signals.rescan { look_at.min(scan_from) } else { look_at.min(scan_at) };
@@ -136,22 +147,17 @@ impl<'a> Follower<'a> {
         Ok(())
     }
 
+    /// When what has taken `took` and is usual every `usual` is due again if nobody asks for it.
+    fn unasked_in(&self, usual: Duration, took: Duration) -> Duration {
+        let longest = if self.watch.is_whole() { UNASKED_MAX } else { Duration::ZERO };
+        usual.max(took * RESCAN_SHARE).max(longest.min(took * UNASKED_SHARE))
+    }
+
     /// Gives every file a turn that may have changed. Tells whether some have more to read.
     fn round(&mut self, everything: bool, touched: &HashSet<OsString>) -> Result<bool, Closed> {
         let context = self.context;
         let _beat = context.pulse.beat();
-        let mut known = Vec::new();
-        let mut candidates = Vec::new();
-        for (key, file) in self.table.iter().filter(|(_, file)| file.is_followed()) {
-            if everything || file.has_more || file.name().is_some_and(|name| touched.contains(name))
-            {
-                match file.standing {
-                    _ if file.is_packed() => {}
-                    Standing::Candidate { .. } => candidates.push(*key),
-                    _ => known.push(*key),
-                }
-            }
-        }
+        let (known, mut candidates) = self.due(everything, touched);
         for key in known {
             if self.context.stop.is_draining() {
                 return Ok(false);
@@ -178,8 +184,32 @@ impl<'a> Follower<'a> {
         self.release_displaced();
         if everything {
             self.let_go();
+            self.attention = Attention::of(&self.table);
+        } else {
+            self.attention.calm(&self.table);
         }
-        Ok(self.table.values().any(|file| file.has_more && file.is_followed()))
+        let mut restless = self.attention.restless(&self.table);
+        Ok(restless.any(|(_, file)| file.has_more && file.is_followed()))
+    }
+
+    /// The known files and the new ones that a round has to look at.
+    fn due(&mut self, everything: bool, touched: &HashSet<OsString>) -> (Vec<Key>, Vec<Key>) {
+        let (mut known, mut candidates) = (Vec::new(), Vec::new());
+        let is_told = |file: &Followed| file.name().is_some_and(|name| touched.contains(name));
+        let mut sort = |key: Key, file: &Followed| match file.standing {
+            _ if file.is_packed() || !file.is_followed() => {}
+            Standing::Candidate { .. } => candidates.push(key),
+            _ => known.push(key),
+        };
+        if everything {
+            self.table.iter().for_each(|(key, file)| sort(*key, file));
+        } else {
+            self.attention.touch(touched);
+            let restless = self.attention.restless(&self.table);
+            let due = restless.filter(|(_, file)| file.has_more || is_told(file));
+            due.for_each(|(key, file)| sort(key, file));
+        }
+        (known, candidates)
     }
 
     fn turn(&mut self, key: Key) -> Result<(), Closed> {
@@ -195,8 +225,9 @@ impl<'a> Follower<'a> {
             }
             Turn::Changed => self.replace(key)?,
         }
-        let is_open = self.table.get(&key).is_some_and(|file| file.file.is_some());
-        if is_open && !was_open {
+        let Some(file) = self.table.get(&key) else { return Ok(()) };
+        self.attention.note(key, file);
+        if file.file.is_some() && !was_open {
             self.close_idle();
         }
         Ok(())
@@ -247,7 +278,8 @@ impl<'a> Follower<'a> {
     fn release_displaced(&mut self) {
         let is_released =
             |file: &Followed| file.displaced_at.is_some_and(|at| self.scanned_at > at);
-        if self.table.values().any(is_released) && !self.has_unknown_archives() {
+        let is_any = self.attention.restless(&self.table).any(|(_, file)| is_released(file));
+        if is_any && !self.has_unknown_archives() {
             let scanned_at = self.scanned_at;
             for file in self.table.values_mut() {
                 file.has_more |= file.displaced_at.is_some_and(|at| scanned_at > at);

@@ -9,15 +9,20 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
+use rustix::fs::statfs;
 use rustix::io::retry_on_intr;
 
 use crate::source::file::discover::Directories;
 use crate::stop::Stop;
+
+/// Kinds of file systems whose files nobody else writes to, from `linux/magic.h`: ext2 to ext4,
+/// XFS, Btrfs, F2FS, tmpfs.
+const LOCAL: [u32; 5] = [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010, 0x0102_1994];
 
 /// What happened while waiting.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -40,6 +45,8 @@ impl Signals {
 #[derive(Debug)]
 pub(super) struct Watch {
     inotify: Option<OwnedFd>,
+    /// All that was to be watched is, on file systems of this machine: the kernel tells of every write.
+    is_whole: bool,
     has_complained: bool,
 }
 
@@ -51,13 +58,19 @@ impl Watch {
             let error = io::Error::from(*errno);
             tracing::warn!(%error, "no inotify: changes are found by looking");
         }
-        Self { inotify: inotify.ok(), has_complained: false }
+        Self { inotify: inotify.ok(), is_whole: false, has_complained: false }
     }
 
     /// A watch that the kernel never tells anything.
     #[cfg(test)]
     pub(super) fn blind() -> Self {
-        Self { inotify: None, has_complained: true }
+        Self { inotify: None, is_whole: false, has_complained: true }
+    }
+
+    /// Whether the kernel tells of nearly everything; what it never tells of are writes through a
+    /// mapping of memory, or under a second name of a file in another directory.
+    pub(super) fn is_whole(&self) -> bool {
+        self.is_whole
     }
 
     /// Watches `directories`, also those that it watches already: one that was made anew has
@@ -66,6 +79,7 @@ impl Watch {
         let names = WatchFlags::CREATE | WatchFlags::MOVED_FROM | WatchFlags::MOVED_TO;
         let itself = WatchFlags::DELETE_SELF | WatchFlags::MOVE_SELF | WatchFlags::ONLYDIR;
         let contents = WatchFlags::MODIFY | WatchFlags::CLOSE_WRITE | WatchFlags::DELETE;
+        self.is_whole = self.inotify.is_some();
         self.add(&directories.holding, names | itself | contents);
         self.add(&directories.above, WatchFlags::CREATE | WatchFlags::MOVED_TO | itself);
     }
@@ -73,7 +87,9 @@ impl Watch {
     fn add(&mut self, directories: &BTreeSet<PathBuf>, flags: WatchFlags) {
         let Some(inotify) = &self.inotify else { return };
         for directory in directories {
+            self.is_whole &= is_local(directory);
             let added = inotify::add_watch(inotify, directory, flags);
+            self.is_whole &= added.is_ok();
             if let Err(errno) = added
                 && !std::mem::replace(&mut self.has_complained, true)
             {
@@ -121,6 +137,13 @@ impl Watch {
     }
 }
 
+/// Whether all writes to files in `directory` pass the kernel of this machine.
+fn is_local(directory: &Path) -> bool {
+    // An unknown kind is looked at as often as one on another machine.
+    statfs(directory)
+        .is_ok_and(|found| LOCAL.iter().any(|kind| i128::from(*kind) == i128::from(found.f_type)))
+}
+
 fn wait_for(fds: &mut [PollFd<'_>], time: Duration) -> io::Result<()> {
     let time = Timespec {
         tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
@@ -152,6 +175,22 @@ mod tests {
         assert_eq!(watch.wait(&stop.signal(), LONG)?, Signals { rescan: false, touched });
         fs::remove_file(folder.path().join("a"))?;
         assert!(watch.wait(&stop.signal(), LONG)?.rescan);
+        Ok(())
+    }
+
+    #[test]
+    fn a_directory_without_a_watch_or_of_another_kind_makes_it_less_than_whole() -> io::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let check = |mut watch: Watch, directory: &Path, expected| {
+            let holding = BTreeSet::from([directory.to_owned()]);
+            watch.cover(&Directories { holding, above: BTreeSet::new() });
+            assert_eq!(watch.is_whole(), expected, "{}", directory.display());
+        };
+        check(Watch::new(), folder.path(), is_local(folder.path()));
+        check(Watch::new(), Path::new("/dev/shm"), true);
+        check(Watch::new(), &folder.path().join("gone"), false);
+        check(Watch::new(), Path::new("/proc"), false);
+        check(Watch::blind(), folder.path(), false);
         Ok(())
     }
 

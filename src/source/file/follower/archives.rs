@@ -73,11 +73,11 @@ impl Follower<'_> {
             self.wake_archives();
         }
         let waiting = self
-            .table
-            .iter()
+            .attention
+            .restless(&self.table)
             .filter(|(_, file)| file.is_packed() && file.is_followed() && file.has_more);
         let next = waiting.min_by_key(|(_, file)| (file.file.is_none(), file.place.written_at));
-        let Some((key, file)) = next.map(|(key, file)| (*key, file)) else { return Ok(()) };
+        let Some((key, file)) = next else { return Ok(()) };
         if file.candidate_since().is_some() { self.compare(key) } else { self.turn(key) }
     }
 
@@ -101,6 +101,7 @@ impl Follower<'_> {
                 Ok(is_there) => self.is_astray |= !is_there,
                 Err(error) => file.complain(&error),
             }
+            self.attention.note(file.key(), file);
         }
     }
 

@@ -178,6 +178,7 @@ impl Follower<'_> {
         for key in stale {
             self.table.remove(&key);
         }
+        self.attention.note_new(file.key(), &file);
         self.table.insert(file.key(), file);
     }
 }
