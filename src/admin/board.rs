@@ -190,7 +190,13 @@ fn all_troubles(view: &View, status: &Status) -> Vec<Trouble> {
 /// Reads the store: blocks.
 fn look(view: &View, is_watched: bool, known: Counted) -> Result<(Look, Counted), store::Error> {
     let mut reader = Reader::open(&view.directory)?;
-    let status = reader.status_with_lag(Timestamp::now(), Some(view.bytes_max), view.lag_bytes)?;
+    let (now, bytes_max) = (Timestamp::now(), Some(view.bytes_max));
+    // The history has no lag, for which every file would be looked at.
+    let status = if is_watched {
+        reader.status_with_lag(now, bytes_max, view.lag_bytes)?
+    } else {
+        reader.status(now, bytes_max)?
+    };
     let of = (status.equation.dead_lettered, reader.last_dead_letter()?);
     let counted = if is_watched && known.of != of {
         Counted { of, letters: reader.dead_letter_counts()?.into() }
