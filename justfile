@@ -42,6 +42,10 @@ seeded-bugs:
 bench *names:
     cargo bench --locked {{ if names == "" { "" } else { "--bench " + names } }}
 
+# What grows with backlog, receipts, files and meters: a table, and docs/images/growth.svg; twenty minutes
+growth:
+    METERD_BENCH_PICTURE="$PWD/docs/images/growth.svg" cargo bench --locked --bench growth
+
 # The whole thing at work, with no configuration
 demo *arguments:
     cargo run --release --locked -- demo {{ arguments }}

@@ -9,18 +9,17 @@
 
 mod support;
 
-use std::error::Error;
 use std::hint::black_box;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use flate2::{Compress, Compression, FlushCompress, Status};
 use meterd::pack::validate::Validator;
-
-type Result<T> = std::result::Result<T, Box<dyn Error>>;
+use support::process::{
+    Result, configuration, cpu_seconds, first_request_ms, median, peak_mib, run, schedstat_seconds,
+    simulator, wait_accepted,
+};
 
 /// What one run took.
 #[derive(Debug, Clone, Copy, Default)]
@@ -54,21 +53,36 @@ fn main() -> Result<()> {
         }
     }
     let time = Duration::from_secs(if is_bench { 20 } else { 1 });
-    let idle = follow(directory.path(), Following { files: 100, written: 0, time })?;
-    let files = if is_bench { 10_000 } else { 200 };
-    let many = follow(directory.path(), Following { files, written: 0, time })?;
-    let busy = follow(directory.path(), Following { files, written: 100, time })?;
+    let many = if is_bench { 10_000 } else { 200 };
+    let mut followed = Vec::new();
+    for (files, written) in [(100, 0), (many, 0), (many, 100)] {
+        followed.push((
+            files,
+            written,
+            follow(directory.path(), Following { files, written, time })?,
+        ));
+    }
+    let trickle = trickle(directory.path(), time)?;
+    let starts = starts(directory.path(), if is_bench { 20 } else { 1 })?;
     let mut out = std::io::stdout().lock();
     let length = f64::from(u32::try_from(data.len())?) / f64::from(events);
     writeln!(out, "{events} events of {length:.0} bytes, median of {runs} runs\n")?;
     print(&mut out, &rows)?;
     writeln!(out, "\n| files | written to | of a core | peak MiB | descriptors |")?;
     writeln!(out, "|---|---|---|---|---|")?;
-    for (files, written, burden) in [(100, 0, idle), (files, 0, many), (files, 100, busy)] {
-        let Burden { share, peak_mib, descriptors } = burden;
+    for (files, written, Burden { share, peak_mib, descriptors }) in followed {
         let share = share * 100.0;
         writeln!(out, "| {files} | {written} | {share:.2} % | {peak_mib:.0} | {descriptors} |")?;
     }
+    writeln!(out, "\n| at a sidecar's load | |")?;
+    writeln!(out, "|---|---|")?;
+    let share = trickle * 100.0;
+    writeln!(
+        out,
+        "| of a core at {TRICKLE_PER_SECOND} events/s, one line at a time | {share:.2} % |"
+    )?;
+    writeln!(out, "| ms from the first start to the first request | {:.0} |", starts.first_ms)?;
+    writeln!(out, "| ms from a later start to the first request | {:.0} |", starts.later_ms)?;
     Ok(())
 }
 
@@ -116,7 +130,7 @@ fn setups(directory: &Path, data: &[u8]) -> Result<Vec<Setup>> {
 fn print(out: &mut impl Write, rows: &[Row]) -> Result<()> {
     writeln!(out, "| | events/s | CPU seconds per million | of the bare loop | peak MiB |")?;
     writeln!(out, "|---|---|---|---|---|")?;
-    let medians: Vec<Figures> = rows.iter().map(|row| median(&row.runs)).collect();
+    let medians: Vec<Figures> = rows.iter().map(|row| medians(&row.runs)).collect();
     for (row, figures) in rows.iter().zip(&medians) {
         let Figures { events_per_second, cpu_seconds_per_million, peak_mib } = *figures;
         let ratio = cpu_seconds_per_million / medians[0].cpu_seconds_per_million;
@@ -130,12 +144,8 @@ fn print(out: &mut impl Write, rows: &[Row]) -> Result<()> {
     Ok(())
 }
 
-fn median(runs: &[Figures]) -> Figures {
-    let of = |figure: fn(&Figures) -> f64| {
-        let mut values: Vec<f64> = runs.iter().map(figure).collect();
-        values.sort_by(f64::total_cmp);
-        values[values.len() / 2]
-    };
+fn medians(runs: &[Figures]) -> Figures {
+    let of = |figure: fn(&Figures) -> f64| median(runs.iter().map(figure));
     Figures {
         events_per_second: of(|run| run.events_per_second),
         cpu_seconds_per_million: of(|run| run.cpu_seconds_per_million),
@@ -202,51 +212,6 @@ fn compress(
     }
 }
 
-/// A process that is ended when the bench is, however that comes.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn meterd(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_meterd"));
-    command.args(arguments).stdin(Stdio::null());
-    command
-}
-
-fn simulator() -> Result<(Process, String)> {
-    let mut command = meterd(&["simulate", "--count", "--listen", "127.0.0.1:0"]);
-    let mut process = Process(command.stdout(Stdio::piped()).spawn()?);
-    let mut line = String::new();
-    BufReader::new(process.0.stdout.take().ok_or("no output")?).read_line(&mut line)?;
-    let address = line.trim().rsplit('/').next().ok_or("no address")?.to_owned();
-    Ok((process, address))
-}
-
-/// Writes a configuration that follows `paths`.
-fn configuration(
-    directory: &Path,
-    address: &str,
-    paths: &Path,
-    (meter, source): (&str, &str),
-) -> Result<String> {
-    let path = directory.join("meterd.toml");
-    let text = format!(
-        "[agent]\nname = \"bench\"\nstate_dir = \"{}\"\n\
-         [mediation]\nbase_url = \"http://{address}\"\n[log]\nlevel = \"warn\"\n\
-         [meters.bench]\nglobal_id = \"bench\"\n{meter}\n\
-         [sources.s]\ntype = \"file\"\nmeter = \"bench\"\npaths = [\"{}\"]\n{source}",
-        directory.join("state").display(),
-        paths.display()
-    );
-    std::fs::write(&path, text)?;
-    Ok(path.display().to_string())
-}
-
 /// One run of the agent, from its start until the last event has arrived.
 fn agent(directory: &Path, setup: &Setup, events: u32) -> Result<Figures> {
     let _ = std::fs::remove_dir_all(directory.join("state"));
@@ -254,10 +219,10 @@ fn agent(directory: &Path, setup: &Setup, events: u32) -> Result<Figures> {
     let keys = (setup.meter, setup.source.as_str());
     let configuration = configuration(directory, &address, &setup.file, keys)?;
     let begin = Instant::now();
-    let agent = Process(meterd(&["run", "-c", &configuration]).spawn()?);
+    let agent = run(&configuration)?;
     wait_accepted(&address, events, Duration::from_millis(2))?;
     let elapsed = begin.elapsed();
-    let process = agent.0.id().to_string();
+    let process = agent.id();
     Ok(Figures {
         events_per_second: f64::from(events) / elapsed.as_secs_f64(),
         cpu_seconds_per_million: cpu_seconds(&process)? / f64::from(events) * 1e6,
@@ -300,10 +265,10 @@ fn follow(directory: &Path, following: Following) -> Result<Burden> {
     }
     let (_simulator, address) = simulator()?;
     let configuration = configuration(directory, &address, &logs.join("*.jsonl"), ("", ""))?;
-    let agent = Process(meterd(&["run", "-c", &configuration]).spawn()?);
+    let agent = run(&configuration)?;
     wait_accepted(&address, files * 10, Duration::from_millis(20))?;
     std::thread::park_timeout(Duration::from_secs(1).min(time));
-    let process = agent.0.id().to_string();
+    let process = agent.id();
     let mut open = Vec::new();
     for number in 0..written {
         let step = (files / written.max(1)).max(1);
@@ -327,55 +292,60 @@ fn follow(directory: &Path, following: Following) -> Result<Burden> {
     })
 }
 
-/// Waits until the simulator has so many events.
-fn wait_accepted(address: &str, events: u32, between: Duration) -> Result<()> {
-    let begin = Instant::now();
-    while accepted(address)? < events {
-        if begin.elapsed() > Duration::from_secs(120) {
-            return Err("the events do not arrive".into());
+/// Lines a second that an application with a sidecar writes.
+const TRICKLE_PER_SECOND: u32 = 1000;
+
+/// The part of a core that an agent takes whose one file gets a line every millisecond.
+fn trickle(directory: &Path, time: Duration) -> Result<f64> {
+    let _ = std::fs::remove_dir_all(directory.join("state"));
+    let path = directory.join("trickle.jsonl");
+    let line = support::events(1, 5);
+    std::fs::write(&path, &line)?;
+    let (_simulator, address) = simulator()?;
+    let agent = run(&configuration(directory, &address, &path, ("", ""))?)?;
+    wait_accepted(&address, 1, Duration::from_millis(20))?;
+    let mut file = std::fs::OpenOptions::new().append(true).open(&path)?;
+    let (begin, cpu) = (Instant::now(), schedstat_seconds(&agent.id())?);
+    let mut lines = 0;
+    while begin.elapsed() < time {
+        let due = begin.elapsed().as_millis() * u128::from(TRICKLE_PER_SECOND) / 1000;
+        while u128::from(lines) < due {
+            file.write_all(&line)?;
+            lines += 1;
         }
-        std::thread::park_timeout(between);
+        std::thread::park_timeout(Duration::from_secs(1) / TRICKLE_PER_SECOND);
     }
-    Ok(())
+    let share = (schedstat_seconds(&agent.id())? - cpu) / begin.elapsed().as_secs_f64();
+    wait_accepted(&address, 1 + lines, Duration::from_millis(20))?;
+    Ok(share)
 }
 
-/// Events that the simulator has accepted.
-fn accepted(address: &str) -> Result<u32> {
-    let mut stream = TcpStream::connect(address)?;
-    let request = "GET /simulator/stats HTTP/1.1\r\nHost: simulator\r\nConnection: close\r\n\r\n";
-    stream.write_all(request.as_bytes())?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let body = answer.split("\r\n\r\n").nth(1).ok_or("no body")?;
-    let stats: serde_json::Value = serde_json::from_str(body)?;
-    let accepted = stats["events_accepted"].as_u64().ok_or("no count")?;
-    Ok(u32::try_from(accepted)?)
+/// Milliseconds from the start of the process to its first request, with a line that waits.
+struct Starts {
+    /// In a directory without a store.
+    first_ms: f64,
+    /// Where there is one.
+    later_ms: f64,
 }
 
-/// User and system time of a process, in seconds.
-fn cpu_seconds(process: &str) -> Result<f64> {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
-    // Behind the name, which may hold anything, field 3 comes first.
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
-    let ticks = |index: usize| fields.get(index).and_then(|text| text.parse::<f64>().ok());
-    let (user, system) = (ticks(11).ok_or("no time")?, ticks(12).ok_or("no time")?);
-    // Linux counts a hundred ticks a second for user space on every architecture.
-    Ok((user + system) / 100.0)
-}
-
-/// Time on a processor in seconds, of all threads, by the nanosecond.
-fn schedstat_seconds(process: &str) -> Result<f64> {
-    let mut nanos = 0.0;
-    for thread in std::fs::read_dir(format!("/proc/{process}/task"))? {
-        let stat = std::fs::read_to_string(thread?.path().join("schedstat"))?;
-        nanos += stat.split_whitespace().next().unwrap_or("0").parse::<f64>()?;
+/// Median of `runs` starts of each kind.
+fn starts(directory: &Path, runs: u32) -> Result<Starts> {
+    let path = directory.join("start.jsonl");
+    let line = support::events(1, 5);
+    let (mut first, mut later) = (Vec::new(), Vec::new());
+    for _ in 0..runs {
+        let _ = std::fs::remove_dir_all(directory.join("state"));
+        std::fs::write(&path, &line)?;
+        for times in [&mut first, &mut later] {
+            // Each with a simulator that has seen nothing.
+            let (_simulator, address) = simulator()?;
+            let configuration = configuration(directory, &address, &path, ("", ""))?;
+            let begin = SystemTime::now();
+            let agent = run(&configuration)?;
+            times.push(first_request_ms(&address, begin)?);
+            agent.stop()?;
+            std::fs::OpenOptions::new().append(true).open(&path)?.write_all(&line)?;
+        }
     }
-    Ok(nanos / 1e9)
-}
-
-fn peak_mib(process: &str) -> Result<f64> {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).ok_or("no peak")?;
-    let kib: f64 = line.split_whitespace().nth(1).ok_or("no peak")?.parse()?;
-    Ok(kib / 1024.0)
+    Ok(Starts { first_ms: median(first), later_ms: median(later) })
 }

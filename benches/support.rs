@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each bench uses its own part")]
 
+pub(crate) mod process;
+
 use std::fmt::Write as _;
 use std::sync::Arc;
 
