@@ -238,6 +238,7 @@ impl Track {
         Repeat {
             track_id: track_id.to_owned(),
             requests: self.requests,
+            accepted: self.bodies.iter().map(|body| body.accepted).sum(),
             bodies: self.bodies.len() as u64,
             unanswered,
         }
@@ -283,7 +284,8 @@ mod tests {
         deliver(&ledger, &body, &["a"], false);
         deliver(&ledger, &body, &["a"], true);
         let stats = ledger.stats();
-        let repeat = Repeat { track_id: "t".to_owned(), requests: 2, bodies: 1, unanswered: 1 };
+        let repeat =
+            Repeat { track_id: "t".to_owned(), requests: 2, accepted: 2, bodies: 1, unanswered: 1 };
         assert_eq!(stats.repeats, [repeat]);
         assert_eq!((stats.repeats_unexplained, stats.repeats_altered), (0, 0));
     }

@@ -76,6 +76,8 @@ pub struct Repeat {
     pub track_id: String,
     /// Requests with it.
     pub requests: u64,
+    /// Those of them that were accepted.
+    pub accepted: u64,
     /// Different bodies, by their SHA-256.
     pub bodies: u64,
     /// Requests that were accepted without a readable answer.

@@ -26,6 +26,7 @@ mod rotation;
 mod scorecard;
 mod secrets;
 mod seeded_bugs;
+mod soak;
 mod start;
 mod storms;
 mod table;
