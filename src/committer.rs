@@ -269,10 +269,12 @@ impl Committer<'_> {
     /// Puts on record that no request is without an outcome. Where that cannot be, nothing is lost: the
     /// next start takes the oldest batches for sent, and says so.
     fn end_run(&mut self) {
-        for _ in 0..END_TRIES {
+        for tries_left in (0..END_TRIES).rev() {
             let Err(error) = self.store.end_run() else { return };
-            tracing::warn!(%error, "the end of the run is not on record, trying again");
-            crossbeam_channel::after(PAUSE).recv().ok();
+            tracing::warn!(%error, tries_left, "the end of the run is not on record");
+            if tries_left > 0 {
+                crossbeam_channel::after(PAUSE).recv().ok();
+            }
         }
     }
 

@@ -100,3 +100,42 @@ pub struct PackedGroup {
     /// Of the chunks whose last line is in the group: who hears of the commit.
     pub notices: Vec<Notice>,
 }
+
+#[cfg(test)]
+impl PackedGroup {
+    /// A group of one body, of `events` events for `meter` from a source `s`.
+    pub(crate) fn of_body(
+        meter: &Arc<crate::meter::Meter>,
+        body: Bytes,
+        events: u32,
+        payload_bytes: u64,
+    ) -> Self {
+        use sha2::Digest as _;
+
+        let batch = PackedBatch {
+            meter: Arc::clone(&meter.name),
+            schema: None,
+            sha256: sha2::Sha256::digest(&body).into(),
+            body,
+            events,
+            payload_bytes,
+            first_event_id: None,
+            last_event_id: None,
+            quantity: None,
+        };
+        let (source, read) = ("s".into(), events.into());
+        let of_meter = Arc::clone(&meter.name);
+        let tally = SourceTally { source, meter: of_meter, read, dead_lettered: 0, ignored: 0 };
+        Self {
+            number: 0,
+            destination: Arc::clone(meter).into(),
+            batches: vec![batch],
+            dead_letters: Vec::new(),
+            cursors: Vec::new(),
+            tallies: vec![tally],
+            origins: Vec::new(),
+            permits: Vec::new(),
+            notices: Vec::new(),
+        }
+    }
+}

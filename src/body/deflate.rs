@@ -17,6 +17,9 @@ pub(super) const WINDOW_BYTES: usize = 32 * 1024;
 /// Bytes that a buffer must have behind the block, of any value.
 pub(super) const PADDING_BYTES: usize = REPEAT_MAX + 8;
 
+/// A token takes four bytes, and there may be one for each byte of a block: an event may have megabytes.
+const BLOCK_BYTES_MAX: usize = 128 * 1024;
+
 /// Shorter repetitions are not looked for.
 const REPEAT_MIN: usize = 4;
 /// The longest that deflate has.
@@ -108,9 +111,23 @@ impl Deflate {
         self.base = self.base.wrapping_add(low_bits(bytes));
     }
 
-    /// Appends a block of `buffer[from..to]` to `output`. What stands before it in the buffer was in the
-    /// blocks before; behind it are [`PADDING_BYTES`].
-    pub(super) fn block(
+    /// Appends blocks of `buffer[from..to]` to `output`, at least one. What stands before them in the buffer
+    /// was in the blocks before; behind them are [`PADDING_BYTES`].
+    pub(super) fn append(
+        &mut self,
+        buffer: &[u8],
+        (mut from, to): (usize, usize),
+        is_last: bool,
+        output: &mut Vec<u8>,
+    ) {
+        while to - from > BLOCK_BYTES_MAX {
+            self.block(buffer, (from, from + BLOCK_BYTES_MAX), false, output);
+            from += BLOCK_BYTES_MAX;
+        }
+        self.block(buffer, (from, to), is_last, output);
+    }
+
+    fn block(
         &mut self,
         buffer: &[u8],
         (from, to): (usize, usize),

@@ -63,7 +63,7 @@ impl Gzip {
                 *bytes = bytes.wrapping_add((piece.len() as u64 & 0xffff_ffff) as u32);
                 let end = buffer.len();
                 buffer.resize(end + PADDING_BYTES, 0);
-                deflate.block(buffer, (done, end), is_last, output);
+                deflate.append(buffer, (done, end), is_last, output);
                 let gone = end.saturating_sub(WINDOW_BYTES);
                 buffer.copy_within(gone..end, 0);
                 buffer.truncate(end - gone);

@@ -1,12 +1,9 @@
 use std::sync::Arc;
 use std::thread::scope;
 
-use bytes::Bytes;
 use crossbeam_channel::{Sender, unbounded};
-use sha2::{Digest, Sha256};
 
 use super::*;
-use crate::group::{PackedBatch, SourceTally};
 use crate::meter::Meter;
 use crate::settlement::BatchId;
 use crate::store::Settings;
@@ -17,31 +14,10 @@ type TestResult = Result<(), Box<dyn std::error::Error>>;
 
 fn group(number: u64, body: usize) -> PackedGroup {
     let meter = Meter::new("m", String::new());
-    let body = vec![1; body];
-    let batch = PackedBatch {
-        meter: "m".into(),
-        schema: None,
-        sha256: Sha256::digest(&body).into(),
-        body: Bytes::from(body),
-        events: 1,
-        payload_bytes: 1,
-        first_event_id: Some(number.to_string()),
-        last_event_id: None,
-        quantity: None,
-    };
-    let (source, meter_name) = ("s".into(), "m".into());
-    let tally = SourceTally { source, meter: meter_name, read: 1, dead_lettered: 0, ignored: 0 };
-    PackedGroup {
-        number,
-        destination: Arc::new(meter).into(),
-        batches: vec![batch],
-        dead_letters: Vec::new(),
-        cursors: Vec::new(),
-        tallies: vec![tally],
-        origins: Vec::new(),
-        permits: Vec::new(),
-        notices: Vec::new(),
-    }
+    let mut group = PackedGroup::of_body(&Arc::new(meter), vec![1; body].into(), 1, 1);
+    group.number = number;
+    group.batches[0].first_event_id = Some(number.to_string());
+    group
 }
 
 /// The test's ends of a committer's inputs.

@@ -6,7 +6,6 @@ mod model;
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use sha2::{Digest, Sha256};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, advance};
@@ -14,7 +13,7 @@ use tokio::time::{Instant, advance};
 use super::lanes::{Lanes, Parts};
 use super::*;
 use crate::clock::Timestamp;
-use crate::group::{PackedBatch, PackedGroup, SourceTally};
+use crate::group::PackedGroup;
 use crate::settlement::{LaneState, Posting, Settlement};
 use crate::store::reader::Reader;
 use crate::store::{self, Store, Work};
@@ -74,31 +73,7 @@ impl Scene {
 
     fn add_batch(&mut self, number: usize) -> TestResult {
         let meter = Arc::clone(&self.meters[number]);
-        let batch = PackedBatch {
-            meter: Arc::clone(&meter.name),
-            schema: None,
-            body: Bytes::from_static(b"body"),
-            sha256: Sha256::digest(b"body").into(),
-            events: 1,
-            payload_bytes: 10,
-            first_event_id: None,
-            last_event_id: None,
-            quantity: None,
-        };
-        let (source, name) = ("s".into(), Arc::clone(&meter.name));
-        let tally = SourceTally { source, meter: name, read: 1, dead_lettered: 0, ignored: 0 };
-        let group = PackedGroup {
-            number: 0,
-            destination: Arc::clone(&meter).into(),
-            batches: vec![batch],
-            dead_letters: Vec::new(),
-            cursors: Vec::new(),
-            tallies: vec![tally],
-            origins: Vec::new(),
-            permits: Vec::new(),
-            notices: Vec::new(),
-        };
-        self.commit(&[group], &[])?;
+        self.commit(&[PackedGroup::of_body(&meter, Bytes::from_static(b"body"), 1, 10)], &[])?;
         meter.backlog.notify_one();
         Ok(())
     }

@@ -49,20 +49,14 @@ impl LogWriter {
         Ok(())
     }
 
-    /// Renames the log, to a name that `usage*.jsonl` matches or not, ends the line under way in
-    /// the renamed file as a real writer does, and begins a new one.
+    /// Renames the log, ends the line under way in the renamed file as a real writer does, and begins a
+    /// new one.
     pub(crate) fn rename(&mut self, is_matched: bool) -> Result {
-        self.rotations += 1;
-        let number = self.rotations;
-        let name = if is_matched {
-            format!("usage-{number}.jsonl")
-        } else {
-            format!("usage.jsonl.{number}")
-        };
+        let archive = self.next_archive(is_matched);
         let line = format!("{}\n", event(self.next));
         let (start, rest) = line.split_at(line.len() / 2);
         self.file.write_all(start.as_bytes())?;
-        std::fs::rename(self.directory.join(NAME), self.directory.join(name))?;
+        std::fs::rename(self.directory.join(NAME), archive)?;
         self.file.write_all(rest.as_bytes())?;
         self.next += 1;
         self.first_in_file = self.next;
@@ -72,17 +66,22 @@ impl LogWriter {
 
     /// Copies the log and truncates it, with nothing written in between.
     pub(crate) fn copy_and_truncate(&mut self, is_matched: bool) -> Result {
-        self.rotations += 1;
-        let number = self.rotations;
-        let name = if is_matched {
-            format!("usage-{number}.jsonl")
-        } else {
-            format!("usage.jsonl.{number}")
-        };
-        std::fs::copy(self.directory.join(NAME), self.directory.join(name))?;
+        let archive = self.next_archive(is_matched);
+        std::fs::copy(self.directory.join(NAME), archive)?;
         self.file.set_len(0)?;
         self.first_in_file = self.next;
         Ok(())
+    }
+
+    /// Where the log goes this time: to a name that `usage*.jsonl` matches or not.
+    fn next_archive(&mut self, is_matched: bool) -> PathBuf {
+        self.rotations += 1;
+        let number = self.rotations;
+        self.directory.join(if is_matched {
+            format!("usage-{number}.jsonl")
+        } else {
+            format!("usage.jsonl.{number}")
+        })
     }
 }
 

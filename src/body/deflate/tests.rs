@@ -13,7 +13,7 @@ fn compressed(deflate: &mut Deflate, pieces: &[Vec<u8>]) -> Vec<u8> {
         // What lies behind the block is of no account, whatever it is.
         buffer.extend_from_slice(&piece[..piece.len().min(PADDING_BYTES)]);
         buffer.resize(to + PADDING_BYTES, 0);
-        deflate.block(&buffer, (from, to), index + 1 == pieces.len(), &mut output);
+        deflate.append(&buffer, (from, to), index + 1 == pieces.len(), &mut output);
         buffer.truncate(to);
         let gone = to.saturating_sub(WINDOW_BYTES);
         buffer.drain(..gone);
@@ -57,6 +57,19 @@ fn edges_come_back() -> Result<(), TestCaseError> {
         check(&pieces)?;
     }
     Ok(())
+}
+
+#[test]
+fn a_piece_of_megabytes_takes_no_more_memory_than_a_block() {
+    let mut random = fastrand::Rng::with_seed(5);
+    let piece: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(3_000_000).collect();
+    let mut deflate = Deflate::new();
+    let output = compressed(&mut deflate, std::slice::from_ref(&piece));
+    let mut read = Vec::new();
+    let read_bytes = flate2::read::DeflateDecoder::new(output.as_slice()).read_to_end(&mut read);
+    assert!(read_bytes.is_ok());
+    assert!(read == piece);
+    assert!(deflate.tokens.capacity() <= BLOCK_BYTES_MAX, "{}", deflate.tokens.capacity());
 }
 
 #[test]

@@ -84,32 +84,8 @@ impl Trial {
             writer.end_event()?;
         }
         let body = writer.finish()?;
-        let meter = Arc::clone(&self.meters[meter]);
-        let batch = PackedBatch {
-            meter: Arc::clone(&meter.name),
-            schema: None,
-            body: body.bytes,
-            sha256: body.sha256,
-            events: body.events,
-            payload_bytes: body.payload_bytes,
-            first_event_id: None,
-            last_event_id: None,
-            quantity: None,
-        };
-        let read = u64::from(body.events);
-        let (source, name) = ("s".into(), Arc::clone(&meter.name));
-        let tally = SourceTally { source, meter: name, read, dead_lettered: 0, ignored: 0 };
-        let group = PackedGroup {
-            number: 0,
-            destination: Arc::clone(&meter).into(),
-            batches: vec![batch],
-            dead_letters: Vec::new(),
-            cursors: Vec::new(),
-            tallies: vec![tally],
-            origins: Vec::new(),
-            permits: Vec::new(),
-            notices: Vec::new(),
-        };
+        let meter = &self.meters[meter];
+        let group = PackedGroup::of_body(meter, body.bytes, body.events, body.payload_bytes);
         store.commit(&Work { groups: &[group], settlements: &[], now: Timestamp::now() })?;
         meter.backlog.notify_one();
         Ok(())
