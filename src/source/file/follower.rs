@@ -267,11 +267,11 @@ impl<'a> Follower<'a> {
     /// Whether what was read of a file that holds something else now may still be found in an
     /// archive: not before files were searched for, and while it is not known what one holds.
     fn may_be_in_an_archive(&mut self, key: Key) -> bool {
-        let has_unknown = self.has_unknown_archives();
         let Some(file) = self.table.get_mut(&key) else { return false };
         let displaced_at = *file.displaced_at.get_or_insert_with(Instant::now);
         (file.has_more, self.is_astray) = (false, true);
-        file.place.offset > 0 && (has_unknown || self.scanned_at <= displaced_at)
+        let was_read = file.place.offset > 0;
+        was_read && (self.scanned_at <= displaced_at || self.may_have_come_in_an_archive())
     }
 
     /// Gives files a turn whose content is in no archive, or was found in one.

@@ -107,10 +107,26 @@ impl Follower<'_> {
 
     /// Whether an archive is there of which nobody knows yet what it holds.
     pub(super) fn has_unknown_archives(&self) -> bool {
-        self.table.values().any(|file| {
-            let is_candidate = file.is_packed() && file.candidate_since().is_some();
-            is_candidate && file.made_of.is_none() && !file.is_broken() && file.len > 0
-        })
+        self.table.values().any(|file| self.is_unknown(file) && file.len > 0)
+    }
+
+    /// The same, with a look at those that were empty, or found just now.
+    pub(super) fn may_have_come_in_an_archive(&self) -> bool {
+        let is_written = |file: &Followed| match file.metadata() {
+            Ok(Some(metadata)) => metadata.len() > 0,
+            // Under another name by now: the next search finds it.
+            Ok(None) | Err(_) => true,
+        };
+        self.table.values().any(|file| self.is_unknown(file) && (file.len > 0 || is_written(file)))
+    }
+
+    /// Whether it is an archive that holds nobody knows what. One of a file that was taken to be read
+    /// still, and is something else now, is to be compared anew.
+    fn is_unknown(&self, file: &Followed) -> bool {
+        let is_displaced =
+            |of: Key| self.table.get(&of).is_some_and(|file| file.displaced_at.is_some());
+        let is_candidate = file.is_packed() && file.candidate_since().is_some();
+        is_candidate && !file.is_broken() && file.made_of.is_none_or(is_displaced)
     }
 
     fn compare(&mut self, key: Key) -> Result<(), Closed> {

@@ -156,6 +156,30 @@ fn a_copy_that_is_compressed_before_the_truncation_was_seen_is_read_on() {
 }
 
 #[test]
+fn a_truncation_is_seen_before_the_archive_of_the_copy() {
+    for pattern in ["a.log", "a.log*"] {
+        let mut rig = Rig::new(&[pattern]);
+        // Files are looked at often, and searched for when one is not what it was.
+        rig.is_blind = true;
+        rig.pace.rescan = Duration::from_secs(600);
+        let lines = numbered("line", 0..2000);
+        rig.append("a.log", &text_of(&lines));
+        rig.start();
+        rig.wait_for(lines.len());
+        rig.copy("a.log", "b");
+        compress(&rig, "b", "gz");
+        rig.rename("b.gz", "a.log.1.gz");
+        rig.truncate("a.log");
+        rig.append("a.log", "new\n");
+        let archive = rig.inode("a.log.1.gz");
+        rig.wait_for_cursor(|cursor| {
+            cursor.file.identity.inode == archive && cursor.file.packed_bytes > Some(0)
+        });
+        rig.finish([lines, vec!["new".to_owned()]].concat());
+    }
+}
+
+#[test]
 fn an_archive_that_is_cut_off_gives_what_is_whole_and_the_rest_once_it_comes() {
     for pattern in ["a.log", "a.log*"] {
         let mut rig = Rig::new(&[pattern]);
