@@ -194,6 +194,8 @@ fn a_repeat_with_the_same_key_is_answered_and_not_stored_again() -> Result {
     assert_eq!(send(address, key, body.as_bytes())?, 200);
     // The events count, not how they are written on the wire.
     assert_eq!(send(address, &format!("{key}content-encoding: gzip\r\n"), &zipped)?, 200);
+    // Not said for each of them.
+    assert_eq!(agent.times_logged("requests are repeated, they are stored already")?, 1);
     agent.kill()?;
     agent = folder.start()?;
     address = agent.tcp_address()?;

@@ -29,7 +29,7 @@ use crate::position::{Numbering, Origin};
 use crate::routing::Destination;
 use crate::source::{Context, right_sized};
 use crate::stop::Stop;
-use crate::telemetry::Reminder;
+use crate::telemetry::{Counter, Reminder};
 
 /// Given by the client to find its call again, and echoed.
 const TRACK_ID: HeaderName = HeaderName::from_static("zuora-track-id");
@@ -55,6 +55,9 @@ pub(super) struct Service {
     bodies: Bodies,
     repeats: Repeats,
     streams: Vec<MeterStream>,
+    /// Requests that were stored already.
+    repeated: Counter,
+    repeating: Reminder,
     /// The store cannot be read.
     unreadable: Reminder,
 }
@@ -103,8 +106,19 @@ impl Service {
             timeout: settings.body_timeout,
         };
         let bodies = Bodies::new(limits, Arc::clone(&context.pulse));
+        let (repeated, repeating) = (Counter::default(), Reminder::default());
         let unreadable = Reminder::default();
-        Self { settings, context, tokens, bodies, repeats, streams, unreadable }
+        Self {
+            settings,
+            context,
+            tokens,
+            bodies,
+            repeats,
+            streams,
+            repeated,
+            repeating,
+            unreadable,
+        }
     }
 
     pub(super) fn stop(&self) -> &Stop {
@@ -231,12 +245,7 @@ impl Service {
                 Ok(Standing::Committed) => {
                     // A third one may have come meanwhile and wait for this one's verdict.
                     Notice::Request(Arc::new(request)).committed();
-                    let source = &*self.context.tag.name;
-                    tracing::info!(
-                        source,
-                        events = count,
-                        "a request was repeated, it is stored already"
-                    );
+                    self.tell_of_repeat();
                     return Ok(Verdict::Committed);
                 }
                 Err(error) => {
@@ -256,6 +265,14 @@ impl Service {
             counters.bytes_read.add(bytes);
         }
         Ok(verdict)
+    }
+
+    fn tell_of_repeat(&self) {
+        self.repeated.add(1);
+        if self.repeating.is_due(Instant::now()) {
+            let (source, repeated) = (&*self.context.tag.name, self.repeated.value());
+            tracing::info!(source, repeated, "requests are repeated, they are stored already");
+        }
     }
 
     async fn hand_over(
