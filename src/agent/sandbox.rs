@@ -50,6 +50,9 @@ pub enum Access {
 /// In the place of a key, for what no configuration names.
 const SYSTEM: &str = "the system";
 
+/// As many links behind each other as the kernel follows.
+const LINKS_MAX: usize = 40;
+
 impl Access {
     /// Whether who has this may do what `other` lets do.
     fn includes(self, other: Self) -> bool {
@@ -100,11 +103,7 @@ impl Rules {
         let mut rules = Self::default();
         rules.add_path("agent.state_dir", &settings.store.directory, Access::Store);
         for (key, file) in &settings.sandbox.files {
-            rules.add_path(key, directory_of(file), Access::Read);
-            // Secrets and certificates are often links, and what they lead to is replaced as well.
-            if let Ok(target) = file.canonicalize() {
-                rules.add_path(key, directory_of(&target), Access::Read);
-            }
+            rules.add_file(key, file);
         }
         for path in &settings.sandbox.read {
             rules.add_path("agent.sandbox_read", path, Access::Read);
@@ -123,6 +122,17 @@ impl Rules {
     fn add_path(&mut self, key: &str, path: &Path, access: Access) {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         self.paths.insert(PathRule { key: key.to_owned(), path, access, is_awaited: false });
+    }
+
+    /// A file by its directory. Secrets and certificates are often links, and what they lead to is
+    /// replaced as well, or is not there yet.
+    fn add_file(&mut self, key: &str, file: &Path) {
+        self.add_path(key, directory_of(file), Access::Read);
+        let target = target_of(file);
+        if target != file {
+            let (key, path) = (key.to_owned(), directory_of(&target).to_owned());
+            self.paths.insert(PathRule { key, path, access: Access::Read, is_awaited: true });
+        }
     }
 
     fn add_port(&mut self, key: &str, number: u16, r#use: Use) {
@@ -186,10 +196,8 @@ impl Rules {
         for path in system::paths(environment) {
             self.add_path(SYSTEM, &path, Access::Read);
         }
-        for file in system::FILES {
-            if let Ok(target) = Path::new(file).canonicalize() {
-                self.add_path(SYSTEM, directory_of(&target), Access::Read);
-            }
+        for file in system::files(environment) {
+            self.add_file(SYSTEM, &file);
         }
         self.add_port(SYSTEM, system::DNS_PORT, Use::Connect);
         for proxy in system::proxies(environment) {
@@ -252,6 +260,18 @@ fn directory_of(file: &Path) -> &Path {
         Some(directory) => directory,
         None => file,
     }
+}
+
+/// Where `file` leads to, whether that is there or not.
+fn target_of(file: &Path) -> PathBuf {
+    let mut target = file.to_owned();
+    for _ in 0..LINKS_MAX {
+        match target.read_link() {
+            Ok(next) => target = directory_of(&target).join(next),
+            Err(_) => break,
+        }
+    }
+    target.canonicalize().unwrap_or(target)
 }
 
 /// The TCP port of `url`.

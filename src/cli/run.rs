@@ -54,7 +54,7 @@ fn enforce(settings: &Settings) -> Result<Sandbox, Failure> {
             tracing::info!(landlock = version, is_full, "the sandbox holds");
             for path in above {
                 let path = path.display();
-                tracing::warn!(%path, "a source's directory is not there: the sandbox lets in the one above");
+                tracing::warn!(%path, "a directory is not there yet: the sandbox lets in the one above");
             }
         }
         State::Unsupported => {

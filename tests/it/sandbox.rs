@@ -77,6 +77,20 @@ fn a_link_to_elsewhere_is_denied_until_a_restart_and_nothing_is_lost() -> Result
 }
 
 #[test]
+fn a_far_end_is_found_by_its_name() -> Result {
+    let (folder, sim) = (Folder::new()?, Sim::start()?);
+    let logs = folder.directory("logs")?;
+    fs::write(logs.join("a.jsonl"), lines(0..10))?;
+    let url = sim.url().replace("127.0.0.1", "localhost");
+    folder.configure(&Config::new(&url, file(&logs.join("*.jsonl"))))?;
+    let mut agent = folder.start()?;
+    holds(&agent)?;
+    folder.wait_counted("delivered", 10)?;
+    agent.stop()?;
+    sim.check_exactly_once(10)
+}
+
+#[test]
 fn more_directories_can_be_named_and_the_sandbox_switched_off() -> Result {
     for (agent, message) in [
         ("sandbox_read = [\"ELSEWHERE\"]", HOLDS),
@@ -168,7 +182,7 @@ fn a_directory_that_comes_later_is_let_in_by_the_one_above() -> Result {
     if !holds(&agent)? {
         return Ok(());
     }
-    let told = "a source's directory is not there: the sandbox lets in the one above";
+    let told = "a directory is not there yet: the sandbox lets in the one above";
     let record = agent.logged(told)?.ok_or("it was not told")?;
     let above: &Path = elsewhere.as_ref();
     assert_eq!(text(&record, "/path")?, above.display().to_string());

@@ -2,17 +2,20 @@
 
 use std::io::{BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use rustix::process::Signal;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
+use crate::harness::agent::Input;
 use crate::harness::authority::Authority;
-use crate::harness::config::STDIN;
+use crate::harness::config::{STDIN, file};
 use crate::harness::raw_server::read_request;
-use crate::harness::{Config, Folder, Result, lines, number};
+use crate::harness::{Agent, Config, Folder, Result, lines, number};
 
 /// An authority, and a server whose certificate it signed for 127.0.0.1.
 struct TlsServer {
@@ -122,6 +125,68 @@ fn nothing_is_sent_to_a_server_with_another_name() -> Result {
     let authority = server.write_authority(&folder)?;
     let config = config(&server, format!("ca_file = \"{}\"", authority.display()));
     check_not_sent(&folder, &config, &server, "not valid for")
+}
+
+/// A server that is trusted because of `variable`, whose value `prepare` makes; then once more after
+/// a reload, when what it made was replaced as systems do.
+fn check_environment(
+    variable: &str,
+    prepare: impl Fn(&TlsServer, &Folder) -> Result<PathBuf>,
+) -> Result {
+    let (folder, elsewhere) = (Folder::new()?, Folder::new()?);
+    let server = TlsServer::start("127.0.0.1", false)?;
+    let authorities = prepare(&server, &elsewhere)?;
+    let environment = [(variable, authorities.to_str().ok_or("no name")?)];
+    folder.configure(&config(&server, String::new()))?;
+    let (settings, input) = (folder.config(), Input::Pipe);
+    let mut agent = Agent::spawn_with(&settings, folder.as_ref(), input, &environment)?;
+    agent.wait_ready()?;
+    agent.write(lines(0..10).as_bytes())?;
+    folder.wait_counted("delivered", 10)?;
+    prepare(&server, &elsewhere)?;
+    agent.signal(Signal::HUP)?;
+    agent.wait_logged("configuration reloaded")?;
+    agent.write(lines(10..20).as_bytes())?;
+    folder.wait_counted("delivered", 20)?;
+    agent.stop()
+}
+
+#[test]
+fn authorities_that_the_environment_names_are_found_and_may_be_replaced() -> Result {
+    check_environment("SSL_CERT_FILE", |server, elsewhere| {
+        let (new, file) = (server.authority.write(elsewhere.as_ref())?, elsewhere.path("bundle"));
+        std::fs::rename(new, &file)?;
+        Ok(file)
+    })?;
+    check_environment("SSL_CERT_DIR", |server, elsewhere| {
+        let file = server.authority.write(&elsewhere.directory("shared")?)?;
+        let (directory, link) = (elsewhere.directory("certs")?, elsewhere.path("certs/ca.0"));
+        if !link.exists() {
+            symlink(file, link)?;
+        }
+        Ok(directory)
+    })
+}
+
+#[test]
+fn the_systems_authorities_are_found() -> Result {
+    const BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
+    if !rustix::process::geteuid().is_root() || !Path::new(BUNDLE).exists() {
+        writeln!(std::io::stderr(), "SKIPPED: the system's authorities need root and {BUNDLE}")?;
+        return Ok(());
+    }
+    let (folder, elsewhere) = (Folder::new()?, Folder::new()?);
+    let server = TlsServer::start("127.0.0.1", false)?;
+    let authority = server.authority.write(elsewhere.as_ref())?;
+    let path = folder.path("usage.jsonl");
+    std::fs::write(&path, lines(0..10))?;
+    let config = config(&server, String::new());
+    folder.configure(&Config { sources: file(&path), ..config })?;
+    let mount = format!("mount --bind {} {BUNDLE}", authority.display());
+    let mut agent = Agent::spawn_after(&mount, &folder.config(), folder.as_ref())?;
+    agent.wait_ready()?;
+    folder.wait_counted("delivered", 10)?;
+    agent.stop()
 }
 
 #[test]

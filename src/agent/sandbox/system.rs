@@ -2,7 +2,8 @@
 //! it is.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 /// DNS over TCP: answers that are too long for a datagram.
 pub(super) const DNS_PORT: u16 = 53;
@@ -34,25 +35,54 @@ const PATHS: [&str; 14] = [
 ];
 
 /// Files of which the targets are elsewhere on some systems; those are replaced as well.
-pub(super) const FILES: [&str; 4] = [
+const FILES: [&str; 4] = [
     "/etc/resolv.conf",
     "/etc/hosts",
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
 ];
 
-/// Where `rustls-native-certs` looks first.
-const AUTHORITIES: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
+/// Directories of authorities, where `rustls-native-certs` looks unless the environment names others.
+const AUTHORITIES: [&str; 2] = ["/etc/ssl/certs", "/etc/pki/tls/certs"];
+
+/// Names a file of authorities.
+const AUTHORITIES_FILE: &str = "SSL_CERT_FILE";
+
+/// Names directories of authorities, with colons between them.
+const AUTHORITIES_DIRECTORIES: &str = "SSL_CERT_DIR";
 
 /// As `reqwest` reads them.
 const PROXIES: [&str; 6] =
     ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
 
-/// Everything that is read, with the authorities that `environment` names.
+/// Every directory that is read, with those of authorities that `environment` names.
 pub(super) fn paths(environment: &HashMap<String, String>) -> Vec<PathBuf> {
-    let named = AUTHORITIES.iter().filter_map(|name| environment.get(*name));
-    let named = named.flat_map(|list| list.split(':')).filter(|path| !path.is_empty());
-    PATHS.into_iter().chain(named).map(PathBuf::from).collect()
+    PATHS.into_iter().map(PathBuf::from).chain(named_directories(environment)).collect()
+}
+
+/// Every file that may be a link to elsewhere: a name service's, and authorities'.
+pub(super) fn files(environment: &HashMap<String, String>) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = FILES.into_iter().map(PathBuf::from).collect();
+    files.extend(environment.get(AUTHORITIES_FILE).map(PathBuf::from));
+    let directories = AUTHORITIES.into_iter().map(PathBuf::from);
+    for directory in directories.chain(named_directories(environment)) {
+        let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+        files.extend(entries.map(|entry| entry.path()).filter(|path| leads_elsewhere(path)));
+    }
+    files
+}
+
+fn named_directories(environment: &HashMap<String, String>) -> impl Iterator<Item = PathBuf> {
+    let list = environment.get(AUTHORITIES_DIRECTORIES).map_or("", String::as_str);
+    list.split(':').filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
+/// Whether `path` is a link to another directory than its own and those that are read anyway: most
+/// authorities are not, and there are hundreds of them.
+fn leads_elsewhere(path: &Path) -> bool {
+    path.read_link().is_ok_and(|target| {
+        target.components().count() > 1 && !PATHS.iter().any(|known| target.starts_with(known))
+    })
 }
 
 /// The URLs of the proxies that `environment` names.
