@@ -16,9 +16,9 @@ lint:
     cargo clippy --all-targets --locked -- -D warnings
     RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --no-deps --document-private-items --locked --quiet
 
-# Licences, bans and sources of the dependencies
+# Licences, bans and sources of the dependencies, and advisories where their database is at hand
 deny:
-    cargo deny --locked check --hide-inclusion-graph bans licenses sources
+    tests/system/dependencies
 
 # The Debian package on a booted systemd, and the image; as root
 system:
@@ -37,6 +37,10 @@ fuzz target="all" seconds="60":
 # Whether the suites find twelve bugs that are put in one by one; as root, half an hour. METERD_IT_BUGS=01,07: these
 seeded-bugs:
     METERD_IT_FULL=1 cargo test --locked --test reliability -- --ignored --nocapture seeded_bugs::
+
+# Whether the dependencies are in order, and two builds elsewhere are the same bytes; a quarter of an hour
+reproducible:
+    METERD_IT_FULL=1 cargo test --locked --test reliability -- --ignored --nocapture release::
 
 # The benches; `just bench end_to_end` for one
 bench *names:

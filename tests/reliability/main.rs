@@ -21,6 +21,7 @@ mod network;
 #[path = "../../fuzz/targets/oracle.rs"]
 mod oracle;
 mod path_tricks;
+mod release;
 mod reused_inodes;
 mod rotation;
 mod scorecard;
