@@ -40,6 +40,7 @@ use crate::position::Cursor;
 use crate::settlement::Settlement;
 use batches::{Retired, Tries};
 use lock::Lock;
+pub use lock::is_open_to_others;
 use receipts::Answered;
 
 /// The name of the database in the state directory.

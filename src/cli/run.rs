@@ -15,7 +15,7 @@ use crate::agent::sandbox::{Sandbox, State};
 use crate::agent::{self, Load, Ready, Request, Settings, Wanted, signals};
 use crate::config::{self, LoadFor, Problem};
 use crate::source::listen::Inherited;
-use crate::store::Store;
+use crate::store::{Store, is_open_to_others};
 
 /// The arguments of `meterd run`.
 #[derive(Debug, clap::Args)]
@@ -46,7 +46,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
 /// Restricts the process to what `settings` name, and tells what became of it.
 fn enforce(settings: &Settings) -> Result<Sandbox, Failure> {
     // Only what is there can be let in.
-    Store::create_directory(&settings.store.directory).map_err(agent::Error::from)?;
+    let directory = &settings.store.directory;
+    Store::create_directory(directory).map_err(agent::Error::from)?;
+    // One that cannot be looked at cannot be opened either.
+    if is_open_to_others(directory).unwrap_or_default() {
+        let path = directory.display();
+        tracing::warn!(%path, "others may write to the state directory: they can take events away or make them up");
+    }
     let environment: HashMap<_, _> = config::process_environment().collect();
     let sandbox = Sandbox::enforce(settings, &environment);
     match &sandbox.state {

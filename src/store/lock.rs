@@ -2,7 +2,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use super::Error;
@@ -61,6 +61,15 @@ pub(super) fn check_files(directory: &Path) -> Result<(), Error> {
         return Err(Error::Directory { path, source });
     }
     Ok(())
+}
+
+/// Whether others than this user and root may put files of theirs in the place of those in `directory`, which
+/// is that of a store.
+pub fn is_open_to_others(directory: &Path) -> io::Result<bool> {
+    const WRITTEN_BY_OTHERS: u32 = 0o002;
+    let found = directory.metadata()?;
+    let owners = [0, rustix::process::geteuid().as_raw()];
+    Ok(!owners.contains(&found.uid()) || found.mode() & WRITTEN_BY_OTHERS != 0)
 }
 
 /// Whether nobody has the lock of `directory`.

@@ -1,9 +1,10 @@
-//! Links, pipes, devices and names in the places where the agent keeps its state and finds its logs:
+//! Links, pipes, devices, names and owners in the places where the agent keeps its state and finds its logs:
 //! nothing else is touched or waited for, and nobody else may read what it keeps.
 
-use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -159,6 +160,76 @@ fn is_private() -> Result {
     agent.stop()
 }
 
+/// Who owns the state directory, its mode, and who owns the store that is in it; the agent is nobody.
+const OWNERS: [(u32, u32, Option<u32>); 4] =
+    [(0, 0o700, None), (OTHER, 0o700, None), (NOBODY, 0o700, Some(0)), (0, 0o777, Some(0))];
+
+const NOBODY: u32 = 65534;
+const OTHER: u32 = 65533;
+
+const OPEN: &str =
+    "others may write to the state directory: they can take events away or make them up";
+
+/// Gives `path`, and what is in it, to `user`.
+fn give(path: &Path, user: u32) -> Result {
+    for entry in fs::read_dir(path)? {
+        chown(entry?.path(), Some(user), Some(user))?;
+    }
+    Ok(chown(path, Some(user), Some(user))?)
+}
+
+/// Fails unless an agent without rights refuses what belongs to others, says what it was, and leaves it
+/// as it is.
+fn owner_case((owner, mode, store): (u32, u32, Option<u32>)) -> Result {
+    let sim = Sim::start()?;
+    let folder = folder(&sim)?;
+    let state = folder.state();
+    if store.is_some() {
+        folder.start()?.stop()?;
+    } else {
+        fs::create_dir(&state)?;
+    }
+    give(folder.as_ref(), NOBODY)?;
+    give(&state, store.unwrap_or(owner))?;
+    chown(&state, Some(owner), Some(owner))?;
+    fs::set_permissions(&state, Permissions::from_mode(mode))?;
+    let before = contents(&state)?;
+    // The program itself may be where nobody can reach it.
+    let program = folder.path("meterd");
+    let nobody = format!(
+        "cp \"$0\" {0}; exec setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups {0} \"$@\"",
+        program.display()
+    );
+    let mut agent = Agent::spawn_after(&nobody, &folder.config(), folder.as_ref())?;
+    assert!(!is_ready(&mut agent)?);
+    assert_eq!(agent.wait()?.code(), Some(77), "{}", agent.log()?);
+    assert!(agent.log()?.contains(&state.display().to_string()), "{}", agent.log()?);
+    assert_eq!(contents(&state)?, before);
+    Ok(())
+}
+
+fn contents(directory: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
+    let entries = fs::read_dir(directory)?;
+    let read = |path: PathBuf| Ok((path.clone(), fs::read(path)?));
+    entries.map(|entry| read(entry?.path())).collect()
+}
+
+/// Fails unless root, in the directory of somebody else, says so and keeps its files for itself.
+fn foreign_case() -> Result {
+    let sim = Sim::start()?;
+    let folder = folder(&sim)?;
+    fs::create_dir(folder.state())?;
+    give(&folder.state(), OTHER)?;
+    let mut agent = folder.start()?;
+    sim.wait_events(EVENTS)?;
+    assert_eq!(agent.times_logged(OPEN)?, 1);
+    for entry in fs::read_dir(folder.state())? {
+        let data = entry?.metadata()?;
+        assert!(data.uid() == 0 && data.mode().trailing_zeros() >= 6, "{data:?}");
+    }
+    agent.stop()
+}
+
 /// Fails when an export follows a link.
 fn export_case() -> Result {
     let sim = Sim::start()?;
@@ -188,7 +259,12 @@ fn no_trick_with_paths_reaches_what_is_not_the_agents() -> Result {
     let is_root = rustix::process::geteuid().is_root();
     if is_root {
         is_private()?;
+        foreign_case()?;
+        for case in OWNERS {
+            owner_case(case).map_err(|error| Error::from(format!("{case:?}: {error}")))?;
+        }
     }
-    let cases = STATE.len() + LOGS.len() + 1 + usize::from(is_root);
+    let as_root = if is_root { OWNERS.len() + 2 } else { 0 };
+    let cases = STATE.len() + LOGS.len() + 1 + as_root;
     scored.shown(&format!("{cases} cases, 0 successes"))
 }

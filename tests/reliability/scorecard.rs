@@ -170,7 +170,7 @@ pub(crate) const ROWS: [Row; 21] = [
     },
     Row {
         id: "S3",
-        what: "links, pipes, devices, names and modes in state and source paths",
+        what: "links, pipes, devices, names, owners and modes in state and source paths",
         wanted: "0 successes of 20 cases and more",
         parts: &[""],
     },
