@@ -23,7 +23,7 @@ fn array(numbers: std::ops::Range<u64>) -> String {
     format!("[{}]", numbers.map(event).collect::<Vec<_>>().join(",\n "))
 }
 
-fn gzip(bytes: &[u8]) -> Result<Vec<u8>> {
+pub(crate) fn gzip(bytes: &[u8]) -> Result<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     encoder.write_all(bytes)?;
     Ok(encoder.finish()?)

@@ -1,8 +1,11 @@
 //! One test for each bug that was found.
 
+use std::fs;
+
 use crate::harness::config::{STDIN, file};
 use crate::harness::log_writer::LogWriter;
 use crate::harness::{Config, Folder, Result, Sim, lines, text, until};
+use crate::http::gzip;
 use rustix::process::Signal;
 
 /// The copy got no cursor before lines of the truncated log were committed: after a kill between
@@ -77,4 +80,26 @@ fn the_demo_adds_up_behind_a_proxy_that_is_not_there() -> Result {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success() && text.contains("it adds up"), "{text}");
     Ok(())
+}
+
+/// An archive that had been found cut off was not waited for once it was whole: what the log held before
+/// its truncation was read again in it, under other ids.
+#[test]
+fn an_archive_that_was_cut_off_is_waited_for_when_its_log_is_truncated() -> Result {
+    let (folder, sim) = (Folder::new()?, Sim::start()?);
+    let logs = folder.directory("logs")?;
+    folder.configure(&Config::new(&sim.url(), file(&logs.join("usage.jsonl*"))))?;
+    let (log, archive) = (logs.join("usage.jsonl"), logs.join("usage.jsonl.1.gz"));
+    fs::write(&log, lines(0..1000))?;
+    let mut agent = folder.start()?;
+    folder.wait_counted("delivered", 1000)?;
+    let packed = gzip(lines(0..1000).as_bytes())?;
+    fs::write(&archive, &packed[..packed.len() / 2])?;
+    agent.wait_logged("a compressed file is cut off or damaged")?;
+    fs::write(&archive, &packed)?;
+    fs::write(&log, lines(1000..1010))?;
+    agent.wait_logged("the file was compressed")?;
+    folder.wait_counted("delivered", 1010)?;
+    agent.stop()?;
+    sim.check_exactly_once(1010)
 }

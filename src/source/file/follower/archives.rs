@@ -107,26 +107,27 @@ impl Follower<'_> {
 
     /// Whether an archive is there of which nobody knows yet what it holds.
     pub(super) fn has_unknown_archives(&self) -> bool {
-        self.table.values().any(|file| self.is_unknown(file) && file.len > 0)
+        let is_written = |file: &Followed| file.len > 0 && !file.is_broken();
+        self.table.values().any(|file| self.is_unknown(file) && is_written(file))
     }
 
-    /// The same, with a look at those that were empty, or found just now.
+    /// The same by what they are now: some were found just now, or were empty or cut off.
     pub(super) fn may_have_come_in_an_archive(&self) -> bool {
         let is_written = |file: &Followed| match file.metadata() {
-            Ok(Some(metadata)) => metadata.len() > 0,
+            Ok(Some(data)) => data.len() > 0 && !(file.is_broken() && file.is_as_seen(&data)),
             // Under another name by now: the next search finds it.
             Ok(None) | Err(_) => true,
         };
-        self.table.values().any(|file| self.is_unknown(file) && (file.len > 0 || is_written(file)))
+        self.table.values().any(|file| self.is_unknown(file) && is_written(file))
     }
 
-    /// Whether it is an archive that holds nobody knows what. One of a file that was taken to be read
-    /// still, and is something else now, is to be compared anew.
+    /// Whether nobody knows what an archive holds. One of a file that was taken to be read still,
+    /// and is something else now, is to be compared anew.
     fn is_unknown(&self, file: &Followed) -> bool {
         let is_displaced =
             |of: Key| self.table.get(&of).is_some_and(|file| file.displaced_at.is_some());
         let is_candidate = file.is_packed() && file.candidate_since().is_some();
-        is_candidate && !file.is_broken() && file.made_of.is_none_or(is_displaced)
+        is_candidate && file.made_of.is_none_or(is_displaced)
     }
 
     fn compare(&mut self, key: Key) -> Result<(), Closed> {
