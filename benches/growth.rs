@@ -1,12 +1,13 @@
 //! What grows with what is kept: the agent beside a backlog, receipts, files and meters.
 //!
 //! For each of these, in some sizes: the time from the start to the first request, what the agent
-//! takes while nothing happens, and what an event costs when many come. Each is to be compared with
-//! the smallest size. The agent and its far end are real processes; backlog and receipts are put into
-//! a store that the program has made. Prints a table in Markdown; where `METERD_BENCH_PICTURE` names a
-//! file and all sizes were measured, draws it there.
+//! takes while nothing happens, what an event costs when many come, and the most memory. Each is to be
+//! compared with the smallest size. The agent and its far end are real processes. What waits was packed
+//! and committed by the program's own code; receipts and hours, of which there are millions, are rows as
+//! it writes them, in a store that it has made. Prints a table in Markdown; where `METERD_BENCH_PICTURE`
+//! names a file and all sizes were measured, draws it there.
 //!
-//! `cargo bench --bench growth`, some twenty minutes and 5 GB of disk; `METERD_BENCH_RUNS=1` is a quick
+//! `cargo bench --bench growth`, some half an hour and 5 GB of disk; `METERD_BENCH_RUNS=1` is a quick
 //! look without the largest sizes.
 
 #[path = "growth/picture.rs"]
@@ -17,14 +18,19 @@ use std::fmt::Write as _;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use meterd::clock::Timestamp;
-use meterd::store::{FILE_NAME, Settings, Store};
+use meterd::group::PackedGroup;
+use meterd::meter::Meter;
+use meterd::pack::packer::Packer;
+use meterd::store::{FILE_NAME, Settings, Store, Work};
 use picture::{Line, Panel};
 use rusqlite::Connection;
 use support::process::{
-    Result, accepted, first_request_ms, median, run, schedstat_seconds, simulator, wait_accepted,
+    Result, accepted, first_request_ms, median, peak_mib, run, schedstat_seconds, simulator,
+    wait_accepted,
 };
 
 /// What one run of a case took.
@@ -36,19 +42,22 @@ struct Figures {
     idle: f64,
     /// For one event of many.
     cpu_micros: f64,
+    peak_mib: f64,
 }
 
 /// Something that there can be more of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kept {
-    /// Batches of a few bytes that wait for their far end.
+    /// Batches of one event that wait for their far end.
     Batches,
-    /// Mebibytes in batches of 256 KiB that wait.
+    /// Mebibytes in batches of full requests that wait.
     Backlog,
     Receipts,
+    /// Hours in which something was counted, of each of 50 meters.
+    Hours,
     /// Files of one source, of which one is written to.
     Files,
-    /// Meters, each with a source that is written to.
+    /// Meters, each with a source and a directory of its own that is written to.
     Meters,
 }
 
@@ -63,10 +72,11 @@ struct Case {
     runs: Vec<Figures>,
 }
 
-const ALL: [(Kept, [u32; 4]); 5] = [
+const ALL: [(Kept, [u32; 4]); 6] = [
     (Kept::Batches, [0, 1_000, 10_000, 100_000]),
     (Kept::Backlog, [0, 10, 100, 1_000]),
     (Kept::Receipts, [0, 100_000, 1_000_000, 10_000_000]),
+    (Kept::Hours, [0, 100, 1_000, 10_000]),
     (Kept::Files, [1, 100, 1_000, 10_000]),
     (Kept::Meters, [1, 10, 50, 200]),
 ];
@@ -76,6 +86,7 @@ struct Effort {
     runs: u32,
     /// Of the sizes, from the smallest.
     sizes: usize,
+    /// Longer than it takes from one look at everything to the next.
     idle: Duration,
     events: u32,
 }
@@ -89,7 +100,7 @@ fn main() -> Result<()> {
             Effort { runs: 1, sizes: 1, idle: Duration::from_millis(100), events: 2_000 }
         }
         1 => Effort { runs: 1, sizes: 3, idle: Duration::from_secs(2), events: 300_000 },
-        runs => Effort { runs, sizes: 4, idle: Duration::from_secs(11), events: 600_000 },
+        runs => Effort { runs, sizes: 4, idle: Duration::from_secs(21), events: 600_000 },
     };
     let directory = tempfile::tempdir()?;
     let mut cases = Vec::new();
@@ -123,6 +134,7 @@ impl Kept {
             Self::Batches => "batches that wait",
             Self::Backlog => "MiB that wait",
             Self::Receipts => "receipts",
+            Self::Hours => "hours counted",
             Self::Files => "files followed",
             Self::Meters => "meters",
         }
@@ -140,16 +152,31 @@ impl Case {
             bytes_max: u64::MAX,
             receipts_keep: Duration::from_secs(90 * 24 * 60 * 60),
         };
-        drop(Store::open(&settings, "bench")?);
-        fill(&Connection::open(state.join(FILE_NAME))?, kept, size)?;
+        let store = Store::open(&settings, "bench")?;
+        match kept {
+            Kept::Batches => wait(store, 1, |_| u64::from(size))?,
+            Kept::Backlog => {
+                wait(store, support::EVENTS_PER_REQUEST, |bytes| (u64::from(size) << 20) / bytes)?;
+            }
+            Kept::Receipts | Kept::Hours => {
+                drop(store);
+                fill(&Connection::open(state.join(FILE_NAME))?, kept, size)?;
+            }
+            Kept::Files | Kept::Meters => {}
+        }
         let (files, meters) = match kept {
             Kept::Files => (size, 1),
             Kept::Meters => (size, size),
-            Kept::Batches | Kept::Backlog | Kept::Receipts => (1, 1),
+            Kept::Batches | Kept::Backlog | Kept::Receipts | Kept::Hours => (1, 1),
         };
-        let all: Vec<PathBuf> =
-            (0..files).map(|number| logs.join(format!("{number}.jsonl"))).collect();
+        let all: Vec<PathBuf> = (0..files)
+            .map(|number| match kept {
+                Kept::Meters => logs.join(number.to_string()).join("usage.jsonl"),
+                _ => logs.join(format!("{number}.jsonl")),
+            })
+            .collect();
         for (seed, file) in (0..).zip(&all) {
+            fs::create_dir_all(file.parent().unwrap_or(&logs))?;
             fs::write(file, support::events(1, seed))?;
         }
         let files = all.into_iter().take(meters as usize).collect();
@@ -209,8 +236,9 @@ impl Case {
         }
         wait_accepted(&address, before + effort.events, Duration::from_millis(5))?;
         let busy = schedstat_seconds(&agent.id())? - rested;
+        let peak_mib = peak_mib(&agent.id())?;
         agent.stop()?;
-        Ok(Figures { start_ms, idle, cpu_micros: busy / f64::from(effort.events) * 1e6 })
+        Ok(Figures { start_ms, idle, cpu_micros: busy / f64::from(effort.events) * 1e6, peak_mib })
     }
 
     /// The far end wants nothing of the batches that wait for some time yet.
@@ -227,38 +255,66 @@ impl Case {
     }
 }
 
-/// Puts `size` of `kept` into a store, as the program would.
+/// Commits requests of `events` events that wait; `count` tells of the bytes of one how many.
+fn wait(mut store: Store, events: usize, count: impl FnOnce(u64) -> u64) -> Result<()> {
+    let meter = Arc::new(Meter::new("waiting", String::new()));
+    let group = support::group_of(&support::stream(&meter), &support::events(events, 7));
+    let now = Timestamp::now();
+    let packed = Packer::new(support::LEVEL).pack(&group, now)?;
+    let bytes: u64 = packed.batches.iter().map(|batch| batch.body.len() as u64).sum();
+    let mut left = count(bytes);
+    while left > 0 {
+        let together = left.min(256);
+        left -= together;
+        let groups: Vec<PackedGroup> = (0..together).map(|number| again(&packed, number)).collect();
+        store.commit(&Work { groups: &groups, settlements: &[], now })?;
+    }
+    Ok(())
+}
+
+/// Another group that is the same.
+fn again(packed: &PackedGroup, number: u64) -> PackedGroup {
+    PackedGroup {
+        number,
+        destination: packed.destination.clone(),
+        batches: packed.batches.clone(),
+        dead_letters: Vec::new(),
+        cursors: Vec::new(),
+        tallies: packed.tallies.clone(),
+        origins: Vec::new(),
+        permits: Vec::new(),
+        notices: Vec::new(),
+    }
+}
+
+/// Puts `size` of `kept` into a store.
 fn fill(store: &Connection, kept: Kept, size: u32) -> Result<()> {
     const NUMBERS: &str =
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)";
-    const KIB: u32 = 1024;
-    let now = Timestamp::now().as_millis();
-    let (batches, bytes) = match kept {
-        _ if size == 0 => return Ok(()),
-        Kept::Batches => (size, 100),
-        Kept::Backlog => (size * 4, 256 * KIB),
-        Kept::Receipts => {
-            let query = format!(
-                "{NUMBERS} INSERT INTO receipts (batch, meter, track_id, events, payload_bytes, \
-                 wire_bytes, sha256, attempts, outcome_unknown_attempts, created_at, delivered_at, \
-                 status) SELECT i, 'm0', 'bench-0123456789abcdef-' || i, 1000, 115000, 20000, \
-                 zeroblob(32), 1, 0, ?2 - ?1 + i, ?2 - ?1 + i, 200 FROM n"
-            );
-            store.execute(&query, (size, now))?;
-            store.execute("INSERT INTO sqlite_sequence VALUES ('batches', ?1)", [size])?;
-            return Ok(());
-        }
-        Kept::Files | Kept::Meters => return Ok(()),
-    };
-    let query = format!(
-        "{NUMBERS} INSERT INTO batches (meter, source, track_id, events, payload_bytes, wire_bytes, \
-         sha256, created_at) SELECT 'waiting', 's0', 'bench-0123456789abcdef-' || i, 1, 115, ?3, \
-         zeroblob(32), ?2 - ?1 + i FROM n"
-    );
-    store.execute(&query, (batches, now, bytes))?;
-    store.execute("INSERT INTO bodies SELECT id, zeroblob(?1) FROM batches", [bytes])?;
-    let query = "INSERT INTO tallies (hour, meter, source, read) VALUES (0, 'waiting', 's0', ?1)";
-    store.execute(query, [batches])?;
+    let now = Timestamp::now();
+    if size == 0 {
+        return Ok(());
+    }
+    if kept == Kept::Receipts {
+        let query = format!(
+            "{NUMBERS} INSERT INTO receipts (batch, meter, track_id, events, payload_bytes, \
+             wire_bytes, sha256, attempts, outcome_unknown_attempts, created_at, delivered_at, \
+             status) SELECT i, 'm0', 'bench-0123456789abcdef-' || i, 1000, 115000, 20000, \
+             zeroblob(32), 1, 0, ?2 - ?1 + i, ?2 - ?1 + i, 200 FROM n"
+        );
+        store.execute(&query, (size, now.as_millis()))?;
+        store.execute("INSERT INTO sqlite_sequence VALUES ('batches', ?1)", [size])?;
+        return Ok(());
+    }
+    // What is delivered is counted without its source.
+    for (source, column) in [("'s' || number", "read"), ("''", "delivered")] {
+        let query = format!(
+            "{NUMBERS}, m(number) AS (SELECT i - 1 FROM n WHERE i <= 50) \
+             INSERT INTO tallies (hour, meter, source, {column}) \
+             SELECT ?2 - ?1 + i, 'm' || number, {source}, 1000 FROM n, m"
+        );
+        store.execute(&query, (size, now.hour()))?;
+    }
     Ok(())
 }
 
@@ -282,8 +338,8 @@ fn settle(address: &str) -> Result<()> {
 /// What the figures are of the smallest size of the same.
 fn table(cases: &[Case]) -> Result<String> {
     let mut text = String::from(
-        "| | | us of CPU an event | of the smallest | of a core at rest | ms to the first request |\n\
-         |---|---|---|---|---|---|\n",
+        "| | | us of CPU an event | of the smallest | of a core at rest | ms to the first request | peak MiB |\n\
+         |---|---|---|---|---|---|---|\n",
     );
     let mut smallest = 0.0;
     for case in cases {
@@ -293,18 +349,19 @@ fn table(cases: &[Case]) -> Result<String> {
         }
         writeln!(
             text,
-            "| {} | {} | {cpu_micros:.3} | {:.2} | {:.2} % | {:.0} |",
+            "| {} | {} | {cpu_micros:.3} | {:.2} | {:.2} % | {:.0} | {:.0} |",
             case.kept.name(),
             case.size,
             cpu_micros / smallest,
             case.median(|run| run.idle) * 100.0,
             case.median(|run| run.start_ms),
+            case.median(|run| run.peak_mib),
         )?;
     }
     Ok(text)
 }
 
-fn panels(cases: &[Case]) -> [Panel; 3] {
+fn panels(cases: &[Case]) -> [Panel; 4] {
     let lines = |figure: fn(&Figures) -> f64| {
         let line = |(kept, _): &(Kept, _)| {
             let own = cases.iter().filter(|case| case.kept == *kept);
@@ -317,5 +374,6 @@ fn panels(cases: &[Case]) -> [Panel; 3] {
         Panel { title: "CPU for an event, us", lines: lines(|run| run.cpu_micros) },
         Panel { title: "of a core at rest, %", lines: lines(|run| run.idle * 100.0) },
         Panel { title: "start to first request, ms", lines: lines(|run| run.start_ms) },
+        Panel { title: "memory, MiB at most", lines: lines(|run| run.peak_mib) },
     ]
 }

@@ -167,7 +167,8 @@ pub(crate) fn mapped_group(meter: &Arc<Meter>, mapped: &Mapped) -> Group {
     group_of(&stream_of(source), &mapped.lines(&events(EVENTS_PER_REQUEST, 7)))
 }
 
-fn group_of(stream: &Arc<Stream>, lines: &[u8]) -> Group {
+/// One group of all of `lines`.
+pub(crate) fn group_of(stream: &Arc<Stream>, lines: &[u8]) -> Group {
     let slices = chunks(stream, lines)
         .into_iter()
         .map(|chunk| {

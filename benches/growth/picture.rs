@@ -22,9 +22,12 @@ const HEIGHT: f64 = 220.0;
 /// Of a diagram within its panel.
 const LEFT: f64 = 46.0;
 const TOP: f64 = 30.0;
-/// Between panels, and below them.
+/// Between panels, below each, and below all.
 const GAP: f64 = 24.0;
-const FOOT: f64 = 90.0;
+const FOOT: f64 = 50.0;
+const LEGEND: f64 = 50.0;
+/// Panels beside each other.
+const COLUMNS: usize = 2;
 /// Powers of ten on the axis.
 const DECADES: u32 = 7;
 
@@ -33,43 +36,52 @@ const STYLE: &str = "text{font:12px sans-serif;fill:#24292f}.t{font-weight:600}\
     .a{stroke:#8c959f;stroke-width:1}.g{stroke:#8c959f;stroke-width:.5;opacity:.4}\
     polyline{fill:none;stroke-width:2}\
     .s0{stroke:#0969da;fill:#0969da}.s1{stroke:#bc4c00;fill:#bc4c00}.s2{stroke:#1a7f37;fill:#1a7f37}\
-    .s3{stroke:#8250df;fill:#8250df}.s4{stroke:#bf3989;fill:#bf3989}polyline{fill:none!important}\
+    .s3{stroke:#8250df;fill:#8250df}.s4{stroke:#bf3989;fill:#bf3989}.s5{stroke:#57606a;fill:#57606a}\
+    polyline{fill:none!important}\
     @media(prefers-color-scheme:dark){text{fill:#e6edf3}\
     .s0{stroke:#58a6ff;fill:#58a6ff}.s1{stroke:#f0883e;fill:#f0883e}.s2{stroke:#3fb950;fill:#3fb950}\
-    .s3{stroke:#bc8cff;fill:#bc8cff}.s4{stroke:#f778ba;fill:#f778ba}}";
+    .s3{stroke:#bc8cff;fill:#bc8cff}.s4{stroke:#f778ba;fill:#f778ba}\
+    .s5{stroke:#c9d1d9;fill:#c9d1d9}}";
 
 /// The whole picture.
 pub(crate) fn draw(panels: &[Panel]) -> std::result::Result<String, std::fmt::Error> {
-    let count = panels.iter().fold(0.0, |count, _| count + 1.0);
-    let (width, height) = (count * (LEFT + WIDTH + GAP), TOP + HEIGHT + FOOT);
+    let (column, row) = (LEFT + WIDTH + GAP, TOP + HEIGHT + FOOT);
+    let places = |panels: &[Panel]| panels.iter().fold(0.0, |count, _| count + 1.0);
+    let rows = panels.chunks(COLUMNS).fold(0.0, |count, _| count + 1.0);
+    let width = panels.chunks(COLUMNS).map(places).fold(0.0, f64::max) * column;
+    let height = rows * row + LEGEND;
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
          viewBox=\"0 0 {width} {height}\">\n<style>{STYLE}</style>\n"
     );
-    let mut left = LEFT;
-    for panel in panels {
-        draw_panel(&mut svg, panel, left)?;
-        left += LEFT + WIDTH + GAP;
+    let mut top = TOP;
+    for panels in panels.chunks(COLUMNS) {
+        let mut left = LEFT;
+        for panel in panels {
+            draw_panel(&mut svg, panel, left, top)?;
+            left += column;
+        }
+        top += row;
     }
     let names = panels.first().map(|panel| panel.lines.as_slice()).unwrap_or_default();
-    let (mut x, y) = (LEFT, height - 20.0);
+    let (mut x, y) = (LEFT, height - 16.0);
     for (number, line) in names.iter().enumerate() {
         writeln!(svg, "<circle class=\"s{number}\" cx=\"{x}\" cy=\"{}\" r=\"4\"/>", y - 4.0)?;
         writeln!(svg, "<text x=\"{}\" y=\"{y}\">{}</text>", x + 10.0, line.name)?;
-        x += 170.0;
+        x += 122.0;
     }
     svg.push_str("</svg>\n");
     Ok(svg)
 }
 
-fn draw_panel(svg: &mut String, panel: &Panel, left: f64) -> Result {
+fn draw_panel(svg: &mut String, panel: &Panel, left: f64, top: f64) -> Result {
     let values = panel.lines.iter().flat_map(|line| &line.points).map(|(_, value)| *value);
     let most = round_up(values.fold(0.0, f64::max));
-    let (bottom, right) = (TOP + HEIGHT, left + WIDTH);
+    let (bottom, right) = (top + HEIGHT, left + WIDTH);
     // Nothing and one stand at the same place: there is no logarithm of nothing.
     let x = |size: f64| left + size.max(1.0).log10() / f64::from(DECADES) * WIDTH;
     let y = |value: f64| bottom - value / most * HEIGHT;
-    writeln!(svg, "<text class=\"t\" x=\"{left}\" y=\"{}\">{}</text>", TOP - 12.0, panel.title)?;
+    writeln!(svg, "<text class=\"t\" x=\"{left}\" y=\"{}\">{}</text>", top - 12.0, panel.title)?;
     for step in 0..=4 {
         let value = most * f64::from(step) / 4.0;
         let (y, class) = (y(value), if step == 0 { "a" } else { "g" });

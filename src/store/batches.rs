@@ -199,10 +199,24 @@ pub(super) fn mark_unknown(transaction: &Transaction<'_>, count: u32) -> rusqlit
     meters(transaction)?.iter().map(|meter| mark.execute(params![meter, count])).sum()
 }
 
+/// From each meter to the next by an index: `DISTINCT` would look at every batch.
+pub(super) const METERS: &str = "WITH RECURSIVE waiting (meter) AS (SELECT min(meter) FROM batches \
+     UNION ALL SELECT (SELECT min(meter) FROM batches WHERE meter > waiting.meter) FROM waiting \
+     WHERE meter IS NOT NULL) SELECT meter FROM waiting WHERE meter IS NOT NULL";
+
 /// The meters of which batches wait.
 pub(super) fn meters(connection: &Connection) -> rusqlite::Result<Vec<String>> {
-    let mut meters = connection.prepare("SELECT DISTINCT meter FROM batches")?;
-    meters.query_map([], |row| row.get(0))?.collect()
+    connection.prepare(METERS)?.query_map([], |row| row.get(0))?.collect()
+}
+
+/// When the oldest events of a meter came.
+pub(super) const OLDEST: &str = "SELECT min(created_at) FROM batches WHERE meter = ?1";
+
+/// When the oldest events of `meter` came that wait; none: nothing waits.
+pub(super) fn oldest(connection: &Connection, meter: &str) -> rusqlite::Result<Option<Timestamp>> {
+    let oldest: Option<i64> =
+        connection.prepare_cached(OLDEST)?.query_row([meter], |row| row.get(0))?;
+    Ok(oldest.map(Timestamp::from_millis))
 }
 
 /// Whether any batch is stored.

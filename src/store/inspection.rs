@@ -148,5 +148,10 @@ fn check_sums(
              letters, {ignored} ignored, {discarded} discarded, {stored} stored"
         ));
     }
+    for (meter, source) in tallies::wrong_sums(transaction)? {
+        faults.push(format!(
+            "the sums of meter {meter:?} and source {source:?} are not those of the rows"
+        ));
+    }
     Ok(())
 }

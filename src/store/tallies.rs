@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, Transaction, params};
 use serde::Serialize;
 
+use super::batches;
 use super::reconciliations::{self, Reconciled};
 use crate::clock::Timestamp;
 use crate::dead_letter::DeadLetter;
@@ -177,10 +178,6 @@ pub(super) fn add_replayed(
     Ok(())
 }
 
-/// What waits: added up from an index, however large the batches.
-pub(super) const WAITING: &str =
-    "SELECT meter, sum(events), min(created_at) FROM batches GROUP BY meter";
-
 /// Adds everything up, in one snapshot.
 pub(super) fn status(
     connection: &Transaction<'_>,
@@ -189,28 +186,11 @@ pub(super) fn status(
 ) -> rusqlite::Result<Status> {
     let mut meters: BTreeMap<String, MeterStatus> = BTreeMap::new();
     let mut sources: BTreeMap<String, SourceStatus> = BTreeMap::new();
-    let Counted { read, delivered, letters: letters_counted, ignored, discarded } =
+    let Counted { read, delivered, letters, ignored, discarded, stored, dead_lettered } =
         counted(connection, &mut meters, &mut sources)?;
-    let mut stored = 0;
-    let mut waiting = connection.prepare(WAITING)?;
-    let mut rows = waiting.query([])?;
-    while let Some(row) = rows.next()? {
-        let meter = meters.entry(row.get(0)?).or_default();
-        meter.stored = row.get(1)?;
-        stored += meter.stored;
-        let oldest = Timestamp::from_millis(row.get(2)?);
-        meter.oldest_undelivered_seconds = oldest.seconds_until(now);
-    }
-    let mut dead_lettered = 0;
-    let mut letters =
-        connection.prepare("SELECT meter, count(*) FROM dead_letters GROUP BY meter")?;
-    let mut rows = letters.query([])?;
-    while let Some(row) = rows.next()? {
-        let (meter, letters): (String, i64) = (row.get(0)?, row.get(1)?);
-        dead_lettered += letters;
-        if !meter.is_empty() {
-            meters.entry(meter).or_default().dead_lettered = letters;
-        }
+    for (name, meter) in meters.iter_mut().filter(|(_, meter)| meter.stored > 0) {
+        let oldest = batches::oldest(connection, name)?;
+        meter.oldest_undelivered_seconds = oldest.map_or(0.0, |oldest| oldest.seconds_until(now));
     }
     let mut lanes = connection.prepare("SELECT meter, state, reason FROM lanes")?;
     let mut rows = lanes.query([])?;
@@ -227,43 +207,50 @@ pub(super) fn status(
     }
     super::sources::add_states(connection, &mut sources)?;
     let holds = read == delivered + dead_lettered + ignored + discarded + stored
-        && letters_counted == dead_lettered;
+        && letters == dead_lettered;
     let equation = Equation { read, delivered, dead_lettered, ignored, discarded, stored, holds };
     Ok(Status { equation, meters, sources, store })
 }
 
-/// Sums of the tallies.
+/// Sums over everything.
 #[derive(Default)]
 struct Counted {
     read: i64,
     delivered: i64,
-    /// Dead letters that nobody has put back or given up.
+    /// Dead letters that nobody has put back or given up, as they were counted.
     letters: i64,
     ignored: i64,
     discarded: i64,
+    /// Events in batches.
+    stored: i64,
+    /// Dead letters that are there.
+    dead_lettered: i64,
 }
 
-/// Adds the tallies up.
+/// What there is to be added up: a row for each meter and source, however much was ever counted.
+pub(super) const SUMS: &str = "SELECT meter, source, read, delivered - refused, \
+     dead_lettered - replayed - discarded, ignored, discarded, refused, stored, letters FROM sums";
+
+/// Adds the sums up.
 fn counted(
     connection: &Connection,
     meters: &mut BTreeMap<String, MeterStatus>,
     sources: &mut BTreeMap<String, SourceStatus>,
 ) -> rusqlite::Result<Counted> {
-    let query = "SELECT meter, source, sum(read), sum(delivered - refused), \
-                 sum(dead_lettered - replayed - discarded), sum(ignored), sum(discarded), sum(refused) \
-                 FROM tallies GROUP BY meter, source";
-    let mut statement = connection.prepare(query)?;
+    let mut statement = connection.prepare(SUMS)?;
     let mut rows = statement.query([])?;
     let mut total = Counted::default();
     while let Some(row) = rows.next()? {
         let (meter, source): (String, String) = (row.get(0)?, row.get(1)?);
         let (read, delivered): (i64, i64) = (row.get(2)?, row.get(3)?);
-        let (letters, ignored, discarded): (i64, i64, i64) =
-            (row.get(4)?, row.get(5)?, row.get(6)?);
+        let (letters, ignored): (i64, i64) = (row.get(4)?, row.get(5)?);
+        let (stored, dead_lettered): (i64, i64) = (row.get(8)?, row.get(9)?);
         // Lines of routed sources that are for no meter are counted without one.
         if !meter.is_empty() {
             let meter = meters.entry(meter).or_default();
+            meter.stored += stored;
             meter.delivered += delivered;
+            meter.dead_lettered += dead_lettered;
             meter.refused_after_delivery += row.get::<_, i64>(7)?;
         }
         if !source.is_empty() {
@@ -276,7 +263,23 @@ fn counted(
         total.delivered += delivered;
         total.letters += letters;
         total.ignored += ignored;
-        total.discarded += discarded;
+        total.discarded += row.get::<_, i64>(6)?;
+        total.stored += stored;
+        total.dead_lettered += dead_lettered;
     }
     Ok(total)
+}
+
+/// The meters and sources of which the sums are not those of all rows: looks at each of them.
+pub(super) fn wrong_sums(connection: &Connection) -> rusqlite::Result<Vec<(String, String)>> {
+    let query = "SELECT meter, source FROM (SELECT meter, source, sum(read), sum(delivered), \
+         sum(dead_lettered), sum(ignored), sum(discarded), sum(replayed), sum(refused), \
+         sum(stored), sum(letters) FROM (SELECT meter, source, read, delivered, dead_lettered, \
+         ignored, discarded, replayed, refused, 0 AS stored, 0 AS letters FROM tallies \
+         UNION ALL SELECT meter, source, 0, 0, 0, 0, 0, 0, 0, events, 0 FROM batches NOT INDEXED \
+         UNION ALL SELECT meter, source, 0, 0, 0, 0, 0, 0, 0, 0, 1 FROM dead_letters NOT INDEXED \
+         UNION ALL SELECT meter, source, 0, 0, 0, 0, 0, 0, 0, 0, 0 FROM sums) \
+         GROUP BY meter, source EXCEPT SELECT meter, source, read, delivered, dead_lettered, ignored, \
+         discarded, replayed, refused, stored, letters FROM sums)";
+    connection.prepare(query)?.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
 }

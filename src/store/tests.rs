@@ -4,6 +4,7 @@ mod model;
 mod receipts;
 mod refusals;
 mod salvage;
+mod sums;
 
 use std::sync::Arc;
 

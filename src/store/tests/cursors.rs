@@ -1,8 +1,9 @@
 //! Cursors: which file is which, and when nothing of one is left.
 
 use super::*;
+use crate::store::batches::{METERS, OLDEST};
 use crate::store::cursors::IS_DELIVERED;
-use crate::store::tallies::WAITING;
+use crate::store::tallies::SUMS;
 
 #[test]
 fn a_forgotten_file_leaves_the_one_of_another_device() -> TestResult {
@@ -53,6 +54,9 @@ fn what_is_asked_again_and_again_is_asked_of_indexes() -> TestResult {
     assert!(is_delivered.iter().any(|step| step.starts_with(of_letters)), "{is_delivered:?}");
     let of_batches = "SEARCH batches USING COVERING INDEX batches_by_time";
     assert!(is_delivered.iter().any(|step| step.starts_with(of_batches)), "{is_delivered:?}");
-    assert_eq!(plan(WAITING)?, ["SCAN batches USING COVERING INDEX batches_by_meter"]);
+    assert_eq!(plan(SUMS)?, ["SCAN sums"]);
+    assert_eq!(plan(OLDEST)?, ["SEARCH batches USING COVERING INDEX batches_by_age (meter=?)"]);
+    let meters = plan(METERS)?;
+    assert!(meters.iter().all(|step| !step.starts_with("SCAN batches")), "{meters:?}");
     Ok(())
 }

@@ -174,6 +174,7 @@ impl Trial {
         assert_eq!(found, self.books);
         let sum = found.delivered + found.ignored + found.discarded + found.dead() + found.stored();
         assert_eq!(found.read, sum);
+        assert_eq!(tallies::wrong_sums(&self.store.connection)?, []);
         let reader = Reader::open(&self.settings.directory)?;
         for meter in METERS {
             let undecided = reader.undecided(meter, 1)?.count;

@@ -52,8 +52,9 @@ impl Follower<'_> {
             let path = entry.path();
             let is_wanted = archived_base_of(&path).is_some_and(|base| names.contains(&base))
                 && !self.patterns.means(&path);
-            if let Some(metadata) = entry.metadata().ok().filter(|data| is_wanted && data.is_file())
-            {
+            // The kernel is asked about archives alone, and not about every file beside them.
+            let metadata = if is_wanted { entry.metadata().ok() } else { None };
+            if let Some(metadata) = metadata.filter(std::fs::Metadata::is_file) {
                 found.push((path, identity_of(&metadata)));
             }
         }
