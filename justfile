@@ -46,7 +46,7 @@ reproducible:
 bench *names:
     cargo bench --locked {{ if names == "" { "" } else { "--bench " + names } }}
 
-# What grows with backlog, receipts, files and meters: a table, and docs/images/growth.svg; twenty minutes
+# What grows with backlog, receipts, hours, files and meters: a table, and docs/images/growth.svg; half an hour
 growth:
     METERD_BENCH_PICTURE="$PWD/docs/images/growth.svg" cargo bench --locked --bench growth
 

@@ -83,7 +83,8 @@ fn draw_panel(svg: &mut String, panel: &Panel, left: f64, top: f64) -> Result {
     let y = |value: f64| bottom - value / most * HEIGHT;
     writeln!(svg, "<text class=\"t\" x=\"{left}\" y=\"{}\">{}</text>", top - 12.0, panel.title)?;
     for step in 0..=4 {
-        let value = most * f64::from(step) / 4.0;
+        // In tenths of a thousandth: a quarter of a decimal number may have a long tail.
+        let value = (most * f64::from(step) / 4.0 * 1e4).round() / 1e4;
         let (y, class) = (y(value), if step == 0 { "a" } else { "g" });
         writeln!(svg, "<path class=\"{class}\" d=\"M{left} {y:.1}H{right}\"/>")?;
         let (x, y) = (left - 6.0, y + 4.0);
