@@ -34,6 +34,9 @@ const COMMIT_INTERVAL: Duration = Duration::from_millis(5);
 /// How often a full or failing store is tried again.
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// How often a commit is tried that fails because the store is damaged.
+const DAMAGE_TRIES: u32 = 3;
+
 /// How often the end of a run is tried to be put on record.
 const END_TRIES: u32 = 3;
 
@@ -278,10 +281,12 @@ impl Committer<'_> {
         }
     }
 
-    /// Commits, again and again until it succeeds or the agent gives up.
+    /// Commits, again and again until it succeeds, the agent gives up, or the store turns out to be
+    /// damaged: what is sent meanwhile would be sent again.
     fn commit(&mut self, groups: &[PackedGroup], settled: &[Posting]) -> Result<(), Error> {
         let settlements: Vec<&Settlement> =
             settled.iter().map(|posting| &posting.settlement).collect();
+        let mut damage_tries = 0;
         loop {
             let work = Work { groups, settlements: &settlements, now: Timestamp::now() };
             let (began, beat) = (Instant::now(), self.pulse.beat());
@@ -296,7 +301,8 @@ impl Committer<'_> {
             if self.failing.is_due(Instant::now()) {
                 tracing::error!(%error, "failed to commit, trying again");
             }
-            if self.abandon.is_cancelled() {
+            damage_tries += u32::from(error.is_damage());
+            if self.abandon.is_cancelled() || damage_tries == DAMAGE_TRIES {
                 return Err(error);
             }
             crossbeam_channel::after(PAUSE).recv().ok();

@@ -12,6 +12,8 @@ pub mod cursors;
 pub mod dead_letters;
 pub mod decisions;
 pub mod editor;
+mod error;
+mod footing;
 pub mod inspection;
 pub mod lanes;
 mod lock;
@@ -31,7 +33,7 @@ pub mod tallies;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use crate::clock::Timestamp;
 use crate::dead_letter::DeadLetter;
@@ -39,6 +41,7 @@ use crate::group::PackedGroup;
 use crate::position::Cursor;
 use crate::settlement::Settlement;
 use batches::{Retired, Tries};
+pub use error::Error;
 use lock::Lock;
 pub use lock::is_open_to_others;
 use receipts::Answered;
@@ -77,95 +80,6 @@ impl Settings {
     /// What of them can change while the store is open.
     pub fn limits(&self) -> Limits {
         Limits { bytes_max: self.bytes_max, receipts_keep: self.receipts_keep }
-    }
-}
-
-/// Why the store cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The state directory cannot be made or used.
-    #[error("state directory {path}: {source}")]
-    Directory {
-        /// Which directory.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// Another process writes to the store.
-    #[error("store {path} is in use by another meterd{holder}")]
-    InUse {
-        /// The lock file.
-        path: PathBuf,
-        /// ` (process N)` when known.
-        holder: String,
-    },
-    /// There is no store to read.
-    #[error("there is no store at {path}")]
-    Missing {
-        /// Where it was looked for.
-        path: PathBuf,
-    },
-    /// The file is another program's, or was written by a later version.
-    #[error("store {path} is not one that this version understands: {found}")]
-    NotUnderstood {
-        /// The database.
-        path: PathBuf,
-        /// What was found.
-        found: String,
-    },
-    /// An earlier version wrote it.
-    #[error("store {path} has tables of version {version}: `meterd run` brings them up to date")]
-    Older {
-        /// The database.
-        path: PathBuf,
-        /// The version of its tables.
-        version: usize,
-    },
-    /// The log of the store lost commits that were acknowledged.
-    #[error(
-        "the log {path} is damaged {place}, {commits} commits and more are not readable: \
-         `meterd store salvage` takes what is left to a new store"
-    )]
-    LogDamaged {
-        /// The log.
-        path: PathBuf,
-        /// Where.
-        place: String,
-        /// Complete commits behind the damage.
-        commits: u64,
-    },
-    /// There is a store where a new one was to be made.
-    #[error("there is a store at {path} already")]
-    Present {
-        /// The database.
-        path: PathBuf,
-    },
-    /// SQLite failed.
-    #[error("store: {0}{advice}", advice = advice(.0))]
-    Sqlite(#[from] rusqlite::Error),
-}
-
-impl Error {
-    /// Whether the store is damaged: trying again changes nothing, a person is needed.
-    pub fn is_damage(&self) -> bool {
-        match self {
-            Self::LogDamaged { .. } => true,
-            Self::Sqlite(error) => is_damage(error),
-            _ => false,
-        }
-    }
-}
-
-fn is_damage(error: &rusqlite::Error) -> bool {
-    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
-}
-
-/// What to do about a store that is damaged.
-fn advice(error: &rusqlite::Error) -> &'static str {
-    if is_damage(error) {
-        "; `meterd store check` tells what is damaged, `meterd store salvage` takes out the rest"
-    } else {
-        ""
     }
 }
 
@@ -213,7 +127,8 @@ impl Store {
         // For the whole process: what does not fit into memory while rows are sorted. Elsewhere it may
         // write nothing, be it for a read-only root or for its sandbox.
         connection.pragma_update(None, "temp_store_directory", directory.to_string_lossy())?;
-        let id = migrations::run(&connection, &directory.join(FILE_NAME))?;
+        migrations::run_to(migrations::VERSION, &connection, &directory.join(FILE_NAME))?;
+        footing::check(&connection)?;
         // A file that is read from another place is lost or counted twice.
         cursors::check(&connection)?;
         // What a power cut left behind the last commit must not be taken for later commits once new
@@ -221,6 +136,7 @@ impl Store {
         connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
         // The file's entry in the directory must be as durable as the file.
         lock::sync_directory(directory).map_err(failed)?;
+        let id = migrations::store_id(&connection)?;
         let commits = migrations::commits(&connection)?;
         Ok(Self {
             connection,

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use tokio::sync::mpsc;
 
 use super::Error;
+use crate::store;
 
 /// Whether a member may end before the agent stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,10 +30,13 @@ struct Member {
     thread: Option<JoinHandle<()>>,
 }
 
+/// Why a member ended.
+type Reason = Box<dyn std::error::Error + Send + Sync>;
+
 #[derive(Debug)]
 struct Ended {
     number: u64,
-    result: Result<(), String>,
+    result: Result<(), Reason>,
 }
 
 /// The members that have not ended.
@@ -56,7 +60,7 @@ impl Default for Supervisor {
 
 impl Supervisor {
     /// Runs `work` on a thread called `name`.
-    pub fn thread<E: std::fmt::Display>(
+    pub fn thread<E: Into<Reason>>(
         &mut self,
         name: &str,
         role: Role,
@@ -70,7 +74,7 @@ impl Supervisor {
             .spawn(move || {
                 // A panic ends this stage, and the agent in good order, not the process.
                 let result = match catch_unwind(AssertUnwindSafe(work)) {
-                    Ok(result) => result.map_err(|error| error.to_string()),
+                    Ok(result) => result.map_err(Into::into),
                     Err(_) => Err("it panicked".into()),
                 };
                 // The supervisor is gone only after it gave the member up.
@@ -82,7 +86,7 @@ impl Supervisor {
     }
 
     /// Runs `work` on the runtime.
-    pub fn task<E: std::fmt::Display + Send + 'static>(
+    pub fn task<E: Into<Reason> + Send + 'static>(
         &mut self,
         name: &str,
         role: Role,
@@ -93,8 +97,8 @@ impl Supervisor {
         let task = tokio::spawn(work);
         tokio::spawn(async move {
             let result = match task.await {
-                Ok(result) => result.map_err(|error| error.to_string()),
-                Err(panic) => Err(panic.to_string()),
+                Ok(result) => result.map_err(Into::into),
+                Err(panic) => Err(panic.into()),
             };
             let _ = tell.send(Ended { number, result });
         });
@@ -138,7 +142,12 @@ impl Supervisor {
         }
         tracing::debug!(name, "ended");
         match result {
-            Err(reason) => Err(Error::StageDied { name, reason }),
+            Err(reason) => Err(match reason.downcast::<store::Error>() {
+                // Another start would change nothing.
+                Ok(error) if error.is_damage() => Error::Store(*error),
+                Ok(error) => Error::StageDied { name, reason: error.to_string() },
+                Err(reason) => Error::StageDied { name, reason: reason.to_string() },
+            }),
             Ok(()) if self.ends_expected || is_asked || role == Role::EndingSource => Ok(()),
             Ok(()) => Err(Error::StageDied { name, reason: "nobody asked it to".into() }),
         }

@@ -1,5 +1,6 @@
 //! Builds the channels between the stages and starts them, the last one first.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
@@ -26,8 +27,8 @@ use crate::pack::{self, batcher};
 use crate::settlement::{Posting, Settlement};
 use crate::source;
 use crate::source::listen::Inherited;
-use crate::store::Store;
 use crate::store::reader::Reader;
+use crate::store::{self, Store};
 use crate::telemetry::{Spent, Vitals};
 use crate::tenant;
 
@@ -111,6 +112,7 @@ pub(super) fn start(
         let serving = admin::serve(listener, view.subscribe(), onlookers_until.clone());
         supervisor.task("admin", Role::Stage, serving);
     }
+    supervisor.task("look", Role::Stage, look(directory.clone(), onlookers_until.clone()));
     let refused = watch::Sender::new(Vec::new());
     let seen = (directory.clone(), refused.subscribe());
     service::start(vitals, seen, &onlookers_until, &mut supervisor);
@@ -139,6 +141,24 @@ pub(super) fn start(
     run.keep_schemas();
     run.keep_reconciling();
     Ok((run, ready))
+}
+
+/// Looks once whether all that waits is found by its index, and then waits for `until`. An error: it is
+/// not, and nobody would ever hear of the rest.
+async fn look(directory: PathBuf, until: CancellationToken) -> Result<(), store::Error> {
+    let looked = tokio::task::spawn_blocking(move || Reader::open(&directory)?.look());
+    tokio::select! {
+        // Without this arm an end would wait for a look that nobody needs any more.
+        () = until.cancelled() => return Ok(()),
+        looked = looked => match looked {
+            Ok(Err(error)) if error.is_damage() => return Err(error),
+            Ok(Err(error)) => tracing::warn!(%error, "failed to look through the store"),
+            // An error: the runtime ends.
+            Ok(Ok(())) | Err(_) => {}
+        }
+    }
+    until.cancelled().await;
+    Ok(())
 }
 
 /// Notes that a run begins: from here on requests can be under way, and a start that fails before is

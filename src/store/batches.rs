@@ -254,18 +254,21 @@ pub(super) fn next(
 ) -> rusqlite::Result<Option<(BatchHead, Bytes)>> {
     let fields = BATCHES.fields;
     let query = format!(
-        "SELECT {HEAD}, body, sha256, {fields}, checksum FROM batches JOIN bodies ON batch = id \
-         WHERE meter = ?1 AND id > ?2 ORDER BY id LIMIT 1"
+        "SELECT {HEAD}, body, sha256, {fields}, checksum FROM batches \
+         LEFT JOIN bodies ON batch = id WHERE meter = ?1 AND id > ?2 ORDER BY id LIMIT 1"
     );
     connection
         .prepare_cached(&query)?
         .query_row(params![meter, after.0], |row| {
             let head = read_head(row)?;
-            let body = row.get_ref(HEAD_COLUMNS)?.as_blob()?;
+            // None: a batch without a body must not be passed over.
+            let body = row.get_ref(HEAD_COLUMNS)?.as_blob_or_null()?.unwrap_or_default();
             let is_whole =
                 row.get_ref(HEAD_COLUMNS + 1)?.as_blob()? == Sha256::digest(body).as_slice();
             let first = HEAD_COLUMNS + 2;
-            if !is_whole || !checksums::agree(row, first..first + BATCHES.columns)? {
+            // An index that names another row would have that one sent again.
+            let is_next = head.id > after;
+            if !is_next || !is_whole || !checksums::agree(row, first..first + BATCHES.columns)? {
                 let words = format!("batch {} is not what was written", head.id.0);
                 return Err(checksums::damage(words));
             }

@@ -14,7 +14,7 @@ use super::reader::Reader;
 use super::reconciliations::{Books, Reconciled, Span};
 use super::refusals::{Filed, Filing, Refusal, Repeated};
 use super::{
-    Error, FILE_NAME, batches, check_idle_log, connect, migrations, reconciliations, refusals,
+    Error, batches, check_idle_log, connect, footing, migrations, reconciliations, refusals,
     tallies, track_prefix,
 };
 use crate::clock::Timestamp;
@@ -37,7 +37,8 @@ impl Editor {
         drop(Reader::open(directory)?);
         check_idle_log(directory)?;
         let connection = connect(directory)?;
-        let store_id = migrations::run(&connection, &directory.join(FILE_NAME))?;
+        footing::check(&connection)?;
+        let store_id = migrations::store_id(&connection)?;
         Ok(Self { connection, store_id })
     }
 

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::checksums::{self, BATCHES, CURSORS};
 use super::reader::Reader;
 use super::tallies::{self, Equation, StoreStatus};
-use super::{Error, check_idle_log};
+use super::{Error, check_idle_log, footing};
 use crate::clock::Timestamp;
 
 /// Faults of one kind that are told; more say nothing new.
@@ -49,7 +49,10 @@ impl Reader {
             }
         };
         let mut structure = Vec::new();
-        note("structure", check_structure(&transaction, &mut structure));
+        note("definitions", footing::faults(&transaction).map(|found| structure.extend(found)));
+        let faults_max = FAULTS_MAX.to_string();
+        let found = footing::structure(&transaction, &faults_max);
+        note("structure", found.map(|found| structure.extend(found)));
         let mut bodies = Vec::new();
         note("batches", check_bodies(&transaction, &mut inspection, &mut bodies));
         for (table, count) in [
@@ -71,18 +74,6 @@ impl Reader {
         inspection.faults = [structure, bodies, rows, sums, faults, Vec::from_iter(log)].concat();
         Ok(inspection)
     }
-}
-
-fn check_structure(connection: &Connection, faults: &mut Vec<String>) -> rusqlite::Result<()> {
-    let mut statement = connection.prepare(&format!("PRAGMA integrity_check({FAULTS_MAX})"))?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        let found: String = row.get(0)?;
-        if found != "ok" {
-            faults.extend(found.lines().map(|line| format!("structure: {line}")));
-        }
-    }
-    Ok(())
 }
 
 fn check_bodies(

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::Error;
 
@@ -342,6 +342,10 @@ pub(super) fn check(connection: &Connection, path: &Path) -> Result<usize, Error
     if tables > 0 && application != APPLICATION_ID {
         return Err(refused("a database of another program".into()));
     }
+    // The tables come in one transaction with their version.
+    if tables > 0 && version == 0 {
+        return Err(refused("tables of no version".into()));
+    }
     if version > VERSION {
         let found = format!("version {version}, this program knows versions up to {VERSION}");
         return Err(refused(found));
@@ -349,11 +353,48 @@ pub(super) fn check(connection: &Connection, path: &Path) -> Result<usize, Error
     Ok(version)
 }
 
-/// Brings the database to [`VERSION`]; gives the store's own id, 16 hexadecimal digits.
-pub(super) fn run(connection: &Connection, path: &Path) -> Result<String, Error> {
-    run_to(VERSION, connection, path)?;
-    let id = "SELECT value FROM meta WHERE key = 'store_id'";
-    Ok(connection.query_row(id, [], |row| row.get(0))?)
+/// What a table or an index is made by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Definition {
+    /// `table` or `index`.
+    pub(super) kind: String,
+    /// Its name.
+    pub(super) name: String,
+    /// The table of an index, or the table itself.
+    pub(super) table: String,
+    /// The statement.
+    pub(super) sql: Option<String>,
+}
+
+/// The definitions that are in the database, as far as they are readable.
+pub(super) fn definitions(connection: &Connection) -> rusqlite::Result<Vec<Definition>> {
+    let text = |row: &Row<'_>, column| -> rusqlite::Result<Option<String>> {
+        let bytes = row.get_ref(column)?.as_bytes_or_null()?;
+        Ok(bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned()))
+    };
+    let query = "SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY rowid";
+    let read = |row: &Row<'_>| {
+        Ok(Definition {
+            kind: text(row, 0)?.unwrap_or_default(),
+            name: text(row, 1)?.unwrap_or_default(),
+            table: text(row, 2)?.unwrap_or_default(),
+            sql: text(row, 3)?,
+        })
+    };
+    connection.prepare(query)?.query_map([], read)?.collect()
+}
+
+/// The definitions of [`VERSION`].
+pub(super) fn written() -> rusqlite::Result<Vec<Definition>> {
+    let fresh = Connection::open_in_memory()?;
+    MIGRATIONS.iter().try_for_each(|migration| fresh.execute_batch(migration))?;
+    definitions(&fresh)
+}
+
+/// The store's own id, 16 hexadecimal digits.
+pub(super) fn store_id(connection: &Connection) -> rusqlite::Result<String> {
+    let query = "SELECT value FROM meta WHERE key = 'store_id'";
+    connection.query_row(query, [], |row| row.get(0))
 }
 
 /// Brings the database to `version`, if it is older.
@@ -421,7 +462,7 @@ mod tests {
             connection.prepare(query)?.query_map([], |row| row.get(0))?.collect()
         };
         let fresh = Connection::open_in_memory()?;
-        run(&fresh, path)?;
+        run_to(VERSION, &fresh, path)?;
         for version in 1..VERSION {
             let old = Connection::open_in_memory()?;
             for migration in MIGRATIONS.iter().take(version) {
@@ -434,7 +475,8 @@ mod tests {
                 old.query_row("SELECT value FROM meta WHERE key = 'store_id'", [], |row| {
                     row.get(0)
                 })?;
-            assert_eq!(run(&old, path)?, id);
+            run_to(VERSION, &old, path)?;
+            assert_eq!(store_id(&old)?, id);
             assert_eq!(schema(&old)?, schema(&fresh)?);
         }
         Ok(())

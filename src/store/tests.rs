@@ -1,5 +1,6 @@
 mod cursors;
 mod decisions;
+mod footing;
 mod model;
 mod receipts;
 mod refusals;
