@@ -42,8 +42,8 @@ use crate::position::Cursor;
 use crate::settlement::Settlement;
 use batches::{Retired, Tries};
 pub use error::Error;
-use lock::Lock;
 pub use lock::is_open_to_others;
+use lock::{Lock, Mark};
 use receipts::Answered;
 
 /// The name of the database in the state directory.
@@ -89,11 +89,11 @@ pub struct Store {
     connection: Connection,
     settings: Settings,
     track_prefix: String,
-    /// Transactions of [`Store::commit`] known to be durable, over the life of the store.
-    commits: i64,
     /// The last commit failed: whether it happened has to be looked up.
     is_in_doubt: bool,
-    _lock: Lock,
+    lock: Lock,
+    /// Transactions of [`Store::commit`] known to be durable.
+    mark: Mark,
 }
 
 /// What one commit writes.
@@ -121,14 +121,21 @@ impl Store {
         Self::create_directory(directory)?;
         lock::check_files(directory)?;
         let lock = Lock::take(directory)?;
-        lock::create_file(&directory.join(FILE_NAME)).map_err(failed)?;
+        let path = directory.join(FILE_NAME);
+        check_size(&path, lock.mark.as_ref())?;
+        lock::create_file(&path).map_err(failed)?;
         check_log(directory)?;
         let connection = connect(directory)?;
         // For the whole process: what does not fit into memory while rows are sorted. Elsewhere it may
         // write nothing, be it for a read-only root or for its sandbox.
         connection.pragma_update(None, "temp_store_directory", directory.to_string_lossy())?;
-        migrations::run_to(migrations::VERSION, &connection, &directory.join(FILE_NAME))?;
+        migrations::run_to(migrations::VERSION, &connection, &path)?;
         footing::check(&connection)?;
+        let mark = Mark {
+            store_id: migrations::store_id(&connection)?,
+            commits: migrations::commits(&connection)?,
+        };
+        check_mark(&path, lock.mark.as_ref(), &mark)?;
         // A file that is read from another place is lost or counted twice.
         cursors::check(&connection)?;
         // What a power cut left behind the last commit must not be taken for later commits once new
@@ -136,15 +143,14 @@ impl Store {
         connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
         // The file's entry in the directory must be as durable as the file.
         lock::sync_directory(directory).map_err(failed)?;
-        let id = migrations::store_id(&connection)?;
-        let commits = migrations::commits(&connection)?;
+        lock.leave(&mark);
         Ok(Self {
             connection,
             settings: settings.clone(),
-            track_prefix: track_prefix(agent, &id),
-            commits,
+            track_prefix: track_prefix(agent, &mark.store_id),
             is_in_doubt: false,
-            _lock: lock,
+            lock,
+            mark,
         })
     }
 
@@ -156,14 +162,14 @@ impl Store {
         if self.is_in_doubt {
             self.reopen()?;
             self.is_in_doubt = false;
-            if migrations::commits(&self.connection)? > self.commits {
-                self.commits += 1;
+            if migrations::commits(&self.connection)? > self.mark.commits {
+                self.count_commit();
                 return Ok(());
             }
         }
         match self.try_commit(work) {
             Ok(()) => {
-                self.commits += 1;
+                self.count_commit();
                 Ok(())
             }
             Err(error) => {
@@ -173,11 +179,17 @@ impl Store {
         }
     }
 
+    /// A commit is durable.
+    fn count_commit(&mut self) {
+        self.mark.commits += 1;
+        self.lock.leave(&self.mark);
+    }
+
     fn try_commit(&mut self, work: &Work<'_>) -> Result<(), Error> {
         let track_prefix = &self.track_prefix;
         let transaction =
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        migrations::set_commits(&transaction, self.commits + 1)?;
+        migrations::set_commits(&transaction, self.mark.commits + 1)?;
         for group in work.groups {
             batches::insert(&transaction, group, track_prefix, work.now)?;
             for (source, cursor) in &group.cursors {
@@ -368,6 +380,29 @@ fn check_log(directory: &Path) -> Result<(), Error> {
     }
 }
 
+/// Refuses a store of which a writer has seen more than there `is`. One with another id is another store.
+fn check_mark(path: &Path, seen: Option<&Mark>, is: &Mark) -> Result<(), Error> {
+    match seen {
+        Some(seen) if seen.store_id == is.store_id && seen.commits > is.commits => {
+            Err(Error::Behind {
+                path: path.to_owned(),
+                commits: is.commits,
+                acknowledged: seen.commits,
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The same for a file of no bytes, which is what a first start leaves that was cut off.
+fn check_size(path: &Path, seen: Option<&Mark>) -> Result<(), Error> {
+    let is_empty = path.metadata().is_ok_and(|found| found.len() == 0);
+    match seen.filter(|_| is_empty) {
+        Some(seen) => check_mark(path, Some(seen), &Mark { commits: -1, ..seen.clone() }),
+        None => Ok(()),
+    }
+}
+
 /// The same for who has no lock: a daemon that runs has checked the log, and writes to it.
 fn check_idle_log(directory: &Path) -> Result<(), Error> {
     let is_idle = || lock::is_free(directory);
@@ -376,6 +411,16 @@ fn check_idle_log(directory: &Path) -> Result<(), Error> {
         Err(Error::LogDamaged { .. }) if !is_idle() => Ok(()),
         checked => checked,
     }
+}
+
+/// The same of the store behind `connection`, as far as it can be read.
+fn check_commits(path: &Path, connection: &Connection, seen: Option<&Mark>) -> Result<(), Error> {
+    let read = |connection| -> rusqlite::Result<Mark> {
+        let store_id = migrations::store_id(connection)?;
+        Ok(Mark { store_id, commits: migrations::commits(connection)? })
+    };
+    // What cannot be read says nothing of it, and is told otherwise.
+    read(connection).map_or(Ok(()), |is| check_mark(path, seen, &is))
 }
 
 /// Opens the database for writing, with the durability that the promises rest on.

@@ -102,6 +102,7 @@ impl From<store::Error> for Failure {
             store::Error::NotUnderstood { .. } => Self::DAMAGED,
             store::Error::Older { .. }
             | store::Error::LogDamaged { .. }
+            | store::Error::Behind { .. }
             | store::Error::Sqlite(_) => Self::IO,
         };
         Self::of(code, &error)

@@ -58,6 +58,19 @@ pub enum Error {
         /// Complete commits behind the damage.
         commits: u64,
     },
+    /// The store has fewer commits than were acknowledged.
+    #[error(
+        "store {path} has {commits} commits and {acknowledged} were acknowledged: it or its log was \
+         cut off, or it is an older copy; `meterd store salvage` takes what is there to a new store"
+    )]
+    Behind {
+        /// The database.
+        path: PathBuf,
+        /// How many it has; negative: nothing is in it.
+        commits: i64,
+        /// How many its writer has seen.
+        acknowledged: i64,
+    },
     /// There is a store where a new one was to be made.
     #[error("there is a store at {path} already")]
     Present {
@@ -73,7 +86,7 @@ impl Error {
     /// Whether the store is damaged: trying again changes nothing, a person is needed.
     pub fn is_damage(&self) -> bool {
         match self {
-            Self::LogDamaged { .. } => true,
+            Self::LogDamaged { .. } | Self::Behind { .. } => true,
             Self::Sqlite(error) => is_damage(error),
             _ => false,
         }

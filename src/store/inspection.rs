@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::checksums::{self, BATCHES, CURSORS};
 use super::reader::Reader;
 use super::tallies::{self, Equation, StoreStatus};
-use super::{Error, check_idle_log, footing};
+use super::{Error, FILE_NAME, check_commits, check_idle_log, footing, lock};
 use crate::clock::Timestamp;
 
 /// Faults of one kind that are told; more say nothing new.
@@ -39,7 +39,12 @@ impl Reader {
     /// What is damaged is among the faults; an error means that nothing could be looked at.
     pub fn inspect(&self, now: Timestamp) -> Result<Inspection, Error> {
         let directory = self.connection.path().and_then(|path| Path::new(path).parent());
-        let log = directory.map_or(Ok(()), check_idle_log);
+        let log = directory.map_or(Ok(()), |directory| {
+            check_idle_log(directory)?;
+            // A daemon that is started meanwhile leaves its mark behind its commits.
+            let seen = lock::mark(directory).filter(|_| lock::is_free(directory));
+            check_commits(&directory.join(FILE_NAME), &self.connection, seen.as_ref())
+        });
         let transaction = self.connection.unchecked_transaction()?;
         let mut inspection = Inspection::default();
         let mut faults = Vec::new();

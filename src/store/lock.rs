@@ -1,19 +1,67 @@
-//! One writer per store, and directories that are there after a power cut.
+//! One writer per store, what it knows to be committed, and directories that are there after a power cut.
 
+use std::fmt;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::io::{self, Read};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
+
+use sha2::{Digest, Sha256};
 
 use super::Error;
 
 /// The name of the lock file in the state directory.
 const FILE_NAME: &str = "meterd.lock";
 
+/// A lock is shorter.
+const BYTES_MAX: u64 = 256;
+
 /// Held while the process may write to the store; the kernel lets go of it when it ends.
 #[derive(Debug)]
 pub(super) struct Lock {
-    _file: File,
+    file: File,
+    /// What the holder before has left.
+    pub(super) mark: Option<Mark>,
+}
+
+/// How far a store had come when its writer knew it last. It is written behind each commit and never
+/// waited for: after a power cut it may lag behind, and it is never ahead of what is durable. So
+/// a store with fewer commits has lost some.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Mark {
+    /// The store's own id.
+    pub(super) store_id: String,
+    /// Transactions over its life.
+    pub(super) commits: i64,
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { store_id, commits } = self;
+        write!(out, "{store_id} {commits:020} {:016x}", self.checksum())
+    }
+}
+
+impl Mark {
+    /// The mark in the text of a lock; none: there is none, or it is not what was written.
+    fn parse(lock: &str) -> Option<Self> {
+        let line = lock.lines().nth(1)?;
+        let [store_id, commits, _] = line.split(' ').collect::<Vec<_>>()[..] else { return None };
+        let mark = Self { store_id: store_id.to_owned(), commits: commits.parse().ok()? };
+        (mark.to_string() == line).then_some(mark)
+    }
+
+    fn checksum(&self) -> u64 {
+        let digest: [u8; 32] = Sha256::digest(format!("{} {}", self.store_id, self.commits)).into();
+        u64::from_le_bytes(digest.first_chunk().copied().unwrap_or_default())
+    }
+}
+
+/// What the writer of the store in `directory` has left.
+pub(super) fn mark(directory: &Path) -> Option<Mark> {
+    let mut lock = Vec::new();
+    File::open(directory.join(FILE_NAME)).ok()?.take(BYTES_MAX).read_to_end(&mut lock).ok()?;
+    Mark::parse(&String::from_utf8_lossy(&lock))
 }
 
 impl Lock {
@@ -23,24 +71,39 @@ impl Lock {
         let failed = |source| Error::Directory { path: path.clone(), source };
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let mut file = options.open(&path).map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                // The process number is a courtesy: without it the message is shorter.
-                let _ = file.read_to_string(&mut holder);
-                let holder = match holder.trim().parse::<u32>() {
-                    Ok(process) => format!(" (process {process})"),
-                    Err(_) => String::new(),
-                };
-                return Err(Error::InUse { path, holder });
-            }
+        let file = options.open(&path).map_err(failed)?;
+        let is_taken = match file.try_lock() {
+            Ok(()) => false,
+            Err(TryLockError::WouldBlock) => true,
             Err(TryLockError::Error(source)) => return Err(failed(source)),
+        };
+        let mut text = Vec::new();
+        // Without them nothing is known of a holder.
+        let _ = (&file).take(BYTES_MAX).read_to_end(&mut text);
+        let text = String::from_utf8_lossy(&text);
+        if is_taken {
+            let holder = match text.lines().next().map(str::parse::<u32>) {
+                Some(Ok(process)) => format!(" (process {process})"),
+                _ => String::new(),
+            };
+            return Err(Error::InUse { path, holder });
         }
-        file.set_len(0).map_err(failed)?;
-        file.write_all(format!("{}\n", std::process::id()).as_bytes()).map_err(failed)?;
-        Ok(Self { _file: file })
+        let lock = Self { file, mark: Mark::parse(&text) };
+        lock.write(lock.mark.as_ref()).map_err(failed)?;
+        Ok(lock)
+    }
+
+    /// Leaves word that the store has come so far.
+    pub(super) fn leave(&self, mark: &Mark) {
+        // What is not written says nothing, now or later.
+        let _ = self.write(Some(mark));
+    }
+
+    fn write(&self, mark: Option<&Mark>) -> io::Result<()> {
+        let mark = mark.map(|mark| format!("{mark}\n")).unwrap_or_default();
+        let text = format!("{}\n{mark}", std::process::id());
+        self.file.write_all_at(text.as_bytes(), 0)?;
+        self.file.set_len(text.len() as u64)
     }
 }
 

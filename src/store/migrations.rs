@@ -3,11 +3,14 @@
 //! `user_version` counts the migrations that were run; each runs once, in a transaction of its
 //! own. A store with a higher number was written by a later version and is left alone.
 
+mod definition;
+
 use std::path::Path;
 
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, OptionalExtension};
 
 use super::Error;
+pub(super) use definition::{Definition, are_written, definitions, written};
 
 /// Marks the database as meterd's: "mtrd".
 const APPLICATION_ID: i32 = 0x6d74_7264;
@@ -353,44 +356,6 @@ pub(super) fn check(connection: &Connection, path: &Path) -> Result<usize, Error
     Ok(version)
 }
 
-/// What a table or an index is made by.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Definition {
-    /// `table` or `index`.
-    pub(super) kind: String,
-    /// Its name.
-    pub(super) name: String,
-    /// The table of an index, or the table itself.
-    pub(super) table: String,
-    /// The statement.
-    pub(super) sql: Option<String>,
-}
-
-/// The definitions that are in the database, as far as they are readable.
-pub(super) fn definitions(connection: &Connection) -> rusqlite::Result<Vec<Definition>> {
-    let text = |row: &Row<'_>, column| -> rusqlite::Result<Option<String>> {
-        let bytes = row.get_ref(column)?.as_bytes_or_null()?;
-        Ok(bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned()))
-    };
-    let query = "SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY rowid";
-    let read = |row: &Row<'_>| {
-        Ok(Definition {
-            kind: text(row, 0)?.unwrap_or_default(),
-            name: text(row, 1)?.unwrap_or_default(),
-            table: text(row, 2)?.unwrap_or_default(),
-            sql: text(row, 3)?,
-        })
-    };
-    connection.prepare(query)?.query_map([], read)?.collect()
-}
-
-/// The definitions of [`VERSION`].
-pub(super) fn written() -> rusqlite::Result<Vec<Definition>> {
-    let fresh = Connection::open_in_memory()?;
-    MIGRATIONS.iter().try_for_each(|migration| fresh.execute_batch(migration))?;
-    definitions(&fresh)
-}
-
 /// The store's own id, 16 hexadecimal digits.
 pub(super) fn store_id(connection: &Connection) -> rusqlite::Result<String> {
     let query = "SELECT value FROM meta WHERE key = 'store_id'";
@@ -463,6 +428,7 @@ mod tests {
         };
         let fresh = Connection::open_in_memory()?;
         run_to(VERSION, &fresh, path)?;
+        assert_eq!(definitions(&fresh)?, written()?);
         for version in 1..VERSION {
             let old = Connection::open_in_memory()?;
             for migration in MIGRATIONS.iter().take(version) {

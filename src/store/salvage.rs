@@ -4,27 +4,30 @@
 //! the very body that was stored with it, and in the new store the equation holds: events that are
 //! missing are counted there as discarded, with that reason. Never: guesses a value.
 
-use std::fmt;
-use std::ops::RangeInclusive;
+mod account;
+mod definitions;
+mod rows;
+
 use std::path::Path;
 
 use rusqlite::config::DbConfig;
-use rusqlite::types::Value;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, params, params_from_iter};
+use rusqlite::{Connection, OpenFlags, Transaction, params_from_iter};
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
 use super::checksums::{self, BATCHES, CURSORS};
 use super::lock::{self, Lock};
-use super::{BUSY_TIMEOUT, Error, FILE_NAME, check_log, connect, migrations};
+use super::{BUSY_TIMEOUT, Error, FILE_NAME, check_commits, check_log, check_size, connect};
+use super::{footing, migrations};
 use crate::clock::Timestamp;
-
-/// Why events that are missing count as discarded.
-const BECAUSE: &str = "not readable when the store was salvaged";
+use account::{Account, Whole, Witnesses};
 
 /// Tables whose rows have a number, and its name.
 const NUMBERED: [(&str, &str); 4] =
     [("batches", "id"), ("dead_letters", "id"), ("discards", "id"), ("receipts", "batch")];
+
+/// What nobody can count once commits are gone from the log.
+const LOST_COMMITS: &str = "commits that the log has lost: what came over connections in them is gone, \
+                            what was read of files is read again";
 
 /// What came of a salvage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -33,6 +36,8 @@ pub struct Salvage {
     pub tables: Vec<Table>,
     /// Events and dead letters that were committed and are not in the new store, by meter.
     pub missing: Vec<Missing>,
+    /// What may be missing beside these and cannot be counted, in words; empty: nothing.
+    pub uncounted: Vec<String>,
 }
 
 /// What came of a table.
@@ -55,12 +60,17 @@ pub struct Missing {
     pub events: i64,
     /// Dead letters.
     pub dead_letters: i64,
+    /// Otherwise it is so many at most: what counts them is damaged as well.
+    pub is_exact: bool,
 }
 
 impl Salvage {
     /// Whether everything was there.
     pub fn is_whole(&self) -> bool {
-        self.missing.is_empty() && self.tables.iter().all(|table| table.faults.is_empty())
+        let mut tables = self.tables.iter();
+        self.missing.is_empty()
+            && self.uncounted.is_empty()
+            && tables.all(|table| table.faults.is_empty())
     }
 }
 
@@ -71,10 +81,15 @@ pub fn salvage(from: &Path, to: &Path, now: Timestamp) -> Result<Salvage, Error>
     if !path.exists() {
         return Err(Error::Missing { path });
     }
-    let _lock = Lock::take(from)?;
-    let log = check_log(from).err();
+    let lock = Lock::take(from)?;
+    let log = check_log(from).and_then(|()| check_size(&path, lock.mark.as_ref())).err();
     let old = open_damaged(&path)?;
     let version = migrations::check(&old, &path)?;
+    if version == 0 {
+        let found = "nothing is in it".to_owned();
+        return Err(Error::NotUnderstood { path, found });
+    }
+    let log = log.or_else(|| check_commits(&path, &old, lock.mark.as_ref()).err());
     let failed = |source| Error::Directory { path: to.to_owned(), source };
     lock::create_directory(to).map_err(failed)?;
     let _lock = Lock::take(to)?;
@@ -99,6 +114,8 @@ fn open_damaged(path: &Path) -> Result<Connection, Error> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.pragma_update(None, "query_only", true)?;
+    // Also where definitions are damaged, and where the file is shorter than it says.
+    connection.pragma_update(None, "writable_schema", true)?;
     Ok(connection)
 }
 
@@ -108,24 +125,35 @@ fn take_all(
     log: Option<&Error>,
     now: Timestamp,
 ) -> Result<Salvage, Error> {
+    let mut tables = vec![definitions::mend(old, new)?];
     let transaction = new.transaction()?;
-    let mut tables = Vec::new();
     for name in names(&transaction)? {
         let numbered = NUMBERED.iter().find(|(table, _)| *table == name);
         tables.push(match numbered {
-            Some((_, key)) => take_numbered(old, &transaction, &name, key)?,
+            Some((_, key)) => rows::take_numbered(old, &transaction, &name, key)?,
             // Bodies come with their batches, and the new store makes its sums.
             None if matches!(&*name, "bodies" | "meta" | "sums") => continue,
-            None => take_in_order(old, &transaction, &name)?,
+            None => rows::take_in_order(old, &transaction, &name)?,
         });
     }
     leave_damaged(&transaction, &mut tables)?;
     tables.push(take_run(old, &transaction, log)?);
     number_on(&transaction)?;
     leave_delivered(&transaction)?;
-    let missing = account(&transaction, now)?;
+    let is_whole = |name: &str| {
+        tables.iter().filter(|table| table.name == name).all(|table| table.faults.is_empty())
+    };
+    let whole = Whole { batches: is_whole("batches"), dead_letters: is_whole("dead_letters") };
+    let witnesses = Witnesses::of(old, is_whole("tallies"));
+    let Account { missing, corrected, mut uncounted } =
+        account::account(&transaction, &witnesses, whole, now)?;
     transaction.commit()?;
-    Ok(Salvage { tables, missing })
+    if let Some(table) = tables.iter_mut().find(|table| table.name == "tallies") {
+        let words = |meter| format!("the counts of {meter} are wrong, and set right");
+        table.faults.extend(corrected.iter().map(words));
+    }
+    uncounted.extend(log.map(|_| LOST_COMMITS.to_owned()));
+    Ok(Salvage { tables, missing, uncounted })
 }
 
 /// The tables of the new store.
@@ -133,205 +161,6 @@ fn names(new: &Connection) -> rusqlite::Result<Vec<String>> {
     let query = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' \
                  ORDER BY name";
     new.prepare(query)?.query_map([], |row| row.get(0))?.collect()
-}
-
-/// Copies rows into one table.
-struct Copy<'t> {
-    transaction: &'t Transaction<'t>,
-    insert: String,
-    table: Table,
-}
-
-impl<'t> Copy<'t> {
-    fn new(transaction: &'t Transaction<'t>, name: &str) -> rusqlite::Result<Self> {
-        let statement = transaction.prepare(&format!("SELECT * FROM {name}"))?;
-        let columns: Vec<&str> = statement.column_names().collect();
-        let columns = columns.join(", ");
-        let places = vec!["?"; statement.column_count()].join(", ");
-        // What was found from both ends is one row.
-        let insert = format!("INSERT OR IGNORE INTO {name} ({columns}) VALUES ({places})");
-        let table = Table { name: name.to_owned(), taken: 0, faults: Vec::new() };
-        Ok(Self { transaction, insert, table })
-    }
-
-    fn take(&mut self, row: Vec<Value>) -> rusqlite::Result<()> {
-        let mut insert = self.transaction.prepare_cached(&self.insert)?;
-        self.table.taken += insert.execute(params_from_iter(row))? as u64;
-        Ok(())
-    }
-}
-
-/// The values of a row.
-fn values(row: &rusqlite::Row<'_>) -> rusqlite::Result<Vec<Value>> {
-    (0..row.as_ref().column_count()).map(|column| row.get(column)).collect()
-}
-
-/// Numbers of rows that cannot be read.
-#[derive(Debug, Default)]
-struct Gaps(Vec<RangeInclusive<i64>>);
-
-impl Gaps {
-    fn add(&mut self, number: i64) {
-        match self.0.last_mut() {
-            Some(last) if *last.end() == number - 1 => *last = *last.start()..=number,
-            _ => self.0.push(number..=number),
-        }
-    }
-}
-
-impl fmt::Display for Gaps {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, gap) in self.0.iter().enumerate() {
-            let comma = if index == 0 { "" } else { ", " };
-            match (gap.start(), gap.end()) {
-                (start, end) if start == end => write!(out, "{comma}{start}")?,
-                (start, end) => write!(out, "{comma}{start} to {end}")?,
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Rows with numbers: from the first on and from the last back, and each between on its own.
-fn take_numbered(
-    old: &Connection,
-    new: &Transaction<'_>,
-    name: &str,
-    key: &str,
-) -> Result<Table, Error> {
-    let mut copy = Copy::new(new, name)?;
-    let mut gaps = Gaps::default();
-    let mut one = |number: i64, copy: &mut Copy<'_>| -> Result<(), Error> {
-        match read_numbered(old, name, key, number) {
-            Ok(Some(row)) => {
-                copy.take(row)?;
-                if name == "batches" {
-                    take_body(old, new, number, copy)?;
-                }
-            }
-            Ok(None) => {}
-            Err(_) => gaps.add(number),
-        }
-        Ok(())
-    };
-    let (first, forward) = numbers(old, name, key, "ASC");
-    for number in &first {
-        one(*number, &mut copy)?;
-    }
-    if let Err(error) = forward {
-        let behind = first.last().copied().unwrap_or(0);
-        // Why it ends early is known already.
-        let (last, _) = numbers(old, name, key, "DESC");
-        if let Some(end) = last.last().filter(|end| **end > behind) {
-            for number in behind + 1..*end {
-                one(number, &mut copy)?;
-            }
-            for number in last.iter().rev() {
-                one(*number, &mut copy)?;
-            }
-        } else {
-            copy.table.faults.push(format!("behind {behind} nothing is readable: {error}"));
-        }
-    }
-    if !gaps.0.is_empty() {
-        copy.table.faults.push(format!("not readable, as far as they were there: {gaps}"));
-    }
-    Ok(copy.table)
-}
-
-/// The numbers of the rows, as far as they can be read in this direction.
-fn numbers(
-    old: &Connection,
-    name: &str,
-    key: &str,
-    direction: &str,
-) -> (Vec<i64>, rusqlite::Result<()>) {
-    let mut numbers = Vec::new();
-    // Not by an index: that may be whole where the table is not, and the other way round.
-    let query = format!("SELECT {key} FROM {name} NOT INDEXED ORDER BY {key} {direction}");
-    let read = old.prepare(&query).and_then(|mut statement| {
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            numbers.push(row.get(0)?);
-        }
-        Ok(())
-    });
-    (numbers, read)
-}
-
-fn read_numbered(
-    old: &Connection,
-    name: &str,
-    key: &str,
-    number: i64,
-) -> rusqlite::Result<Option<Vec<Value>>> {
-    let query = format!("SELECT * FROM {name} NOT INDEXED WHERE {key} = ?1");
-    old.prepare_cached(&query)?.query_row([number], values).optional()
-}
-
-/// The body of a batch that was just taken; without it the batch is not taken.
-fn take_body(
-    old: &Connection,
-    new: &Transaction<'_>,
-    batch: i64,
-    copy: &mut Copy<'_>,
-) -> Result<(), Error> {
-    let of_batch = "SELECT sha256, events, meter FROM batches WHERE id = ?1";
-    let (sha256, events, meter): (Vec<u8>, i64, String) = new
-        .prepare_cached(of_batch)?
-        .query_row([batch], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-    let body: rusqlite::Result<Vec<u8>> = old
-        .prepare_cached("SELECT body FROM bodies WHERE batch = ?1")?
-        .query_row([batch], |row| row.get(0));
-    let fault = match body {
-        Ok(body) if Sha256::digest(&body).as_slice() == sha256 => {
-            let insert = "INSERT OR IGNORE INTO bodies (batch, body) VALUES (?1, ?2)";
-            new.prepare_cached(insert)?.execute(params![batch, body])?;
-            return Ok(());
-        }
-        Ok(_) => "its body is not the one that was stored".to_owned(),
-        Err(error) => error.to_string(),
-    };
-    new.execute("DELETE FROM batches WHERE id = ?1", [batch])?;
-    copy.table.taken -= 1;
-    copy.table.faults.push(format!("batch {batch} of {meter} with {events} events: {fault}"));
-    Ok(())
-}
-
-/// Rows without numbers: from the first on and, if that ends early, from the last back.
-fn take_in_order(old: &Connection, new: &Transaction<'_>, name: &str) -> Result<Table, Error> {
-    let mut copy = Copy::new(new, name)?;
-    let keys: Vec<String> = {
-        let mut info = new.prepare(&format!(
-            "SELECT name FROM pragma_table_info('{name}') WHERE pk > 0 ORDER BY pk"
-        ))?;
-        let names = info.query_map([], |row| row.get(0))?;
-        names.collect::<rusqlite::Result<_>>()?
-    };
-    for direction in ["ASC", "DESC"] {
-        let order: Vec<String> = keys.iter().map(|key| format!("{key} {direction}")).collect();
-        let query = format!("SELECT * FROM {name} ORDER BY {}", order.join(", "));
-        let mut taken = Ok(());
-        let read = old.prepare(&query).and_then(|mut statement| {
-            let mut rows = statement.query([])?;
-            while let Some(row) = rows.next()? {
-                taken = copy.take(values(row)?);
-                if taken.is_err() {
-                    break;
-                }
-            }
-            Ok(())
-        });
-        taken?;
-        match read {
-            Ok(()) => break,
-            Err(error) if direction == "ASC" => {
-                copy.table.faults.push(format!("some rows are not readable: {error}"));
-            }
-            Err(_) => {}
-        }
-    }
-    Ok(copy.table)
 }
 
 /// Whether a run was cut off: without a word about it, one was. The rest of the table is the new
@@ -351,6 +180,10 @@ fn take_run(old: &Connection, new: &Transaction<'_>, log: Option<&Error>) -> Res
             Some(u32::MAX)
         }
     };
+    // A row that has another name now may be the one that says so.
+    let strange = footing::meta(old).unwrap_or_default();
+    let running = if strange.is_empty() { running } else { Some(u32::MAX) };
+    table.faults.extend(strange);
     if running == Some(u32::MAX) {
         table.faults.push("any batch may have been sent before; that is recorded".to_owned());
     }
@@ -420,52 +253,4 @@ fn leave_delivered(new: &Transaction<'_>) -> rusqlite::Result<()> {
     new.execute("DELETE FROM bodies WHERE batch IN (SELECT batch FROM receipts)", [])?;
     new.execute("DELETE FROM batches WHERE id IN (SELECT batch FROM receipts)", [])?;
     Ok(())
-}
-
-/// Makes the equation hold: what was read and is nowhere counts as discarded.
-fn account(new: &Transaction<'_>, now: Timestamp) -> Result<Vec<Missing>, Error> {
-    // What was delivered and refused later is a dead letter; older stores do not know of it.
-    let delivered =
-        if has_column(new, "tallies", "refused")? { "(delivered - refused)" } else { "delivered" };
-    let sums = format!(
-        "SELECT meter, coalesce(sum(read - {delivered} - ignored - discarded), 0), \
-                coalesce(sum(dead_lettered - replayed - discarded), 0) \
-                FROM (SELECT meter FROM tallies UNION SELECT meter FROM batches \
-                UNION SELECT meter FROM dead_letters) LEFT JOIN tallies USING (meter) \
-                GROUP BY meter"
-    );
-    let mut sums = new.prepare(&sums)?;
-    let sums: Vec<(String, i64, i64)> = sums
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
-        .collect::<rusqlite::Result<_>>()?;
-    let mut missing = Vec::new();
-    for (meter, left, letters) in sums {
-        let count = |query: &str| -> rusqlite::Result<i64> {
-            new.query_row(query, [&meter], |row| row.get(0))
-        };
-        let stored = count("SELECT coalesce(sum(events), 0) FROM batches WHERE meter = ?1")?;
-        let dead = count("SELECT count(*) FROM dead_letters WHERE meter = ?1")?;
-        let (letters_lost, events_lost) = (letters - dead, left - letters - stored);
-        if letters_lost == 0 && events_lost == 0 {
-            continue;
-        }
-        let add = "INSERT INTO tallies (hour, meter, source, read, dead_lettered, discarded) \
-                   VALUES (?1, ?2, '', ?3, ?4, ?5) ON CONFLICT DO UPDATE SET \
-                   read = read + excluded.read, \
-                   dead_lettered = dead_lettered + excluded.dead_lettered, \
-                   discarded = discarded + excluded.discarded";
-        // More than was counted: the counts of some hours are lost.
-        let (read, found) = ((-events_lost).max(0), (-letters_lost).max(0));
-        let (events, dead_letters) = (events_lost.max(0), letters_lost.max(0));
-        let values =
-            params![now.hour(), meter, read + found, events + found, events + dead_letters];
-        new.execute(add, values)?;
-        if events + dead_letters > 0 {
-            let insert = "INSERT INTO discards (at, meter, source, letters, because) \
-                          VALUES (?1, ?2, '', ?3, ?4)";
-            new.execute(insert, params![now.as_millis(), meter, events + dead_letters, BECAUSE])?;
-        }
-        missing.push(Missing { meter, events, dead_letters });
-    }
-    Ok(missing)
 }

@@ -22,6 +22,11 @@ impl Folder {
         Ok(Self { directory: tempfile::tempdir()? })
     }
 
+    /// Leaves it where it is, for whoever looks into a failure.
+    pub(crate) fn keep(self) -> PathBuf {
+        self.directory.keep()
+    }
+
     /// The path of `name` in it.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)

@@ -84,7 +84,12 @@ impl Sim {
 
     /// How often each event id was accepted.
     pub(crate) fn events(&self) -> HashMap<String, u64> {
-        self.handle.event_counts(METER)
+        self.events_of(METER)
+    }
+
+    /// The same of the meter with this global id.
+    pub(crate) fn events_of(&self, meter: &str) -> HashMap<String, u64> {
+        self.handle.event_counts(meter)
     }
 
     /// Whether this event was accepted.

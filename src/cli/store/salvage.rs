@@ -46,11 +46,14 @@ fn text(salvage: &Salvage) -> String {
         lines.extend(table.faults.iter().map(|fault| format!("  {fault}")));
     }
     for missing in &salvage.missing {
-        let salvage::Missing { meter, events, dead_letters } = missing;
+        let salvage::Missing { meter, events, dead_letters, is_exact } = missing;
+        let at_most = if *is_exact { "" } else { "at most " };
         lines.push(format!(
-            "{meter}: {events} events and {dead_letters} dead letters are missing, and counted as \
-             discarded"
+            "{meter}: {at_most}{events} events and {dead_letters} dead letters are missing, and \
+             counted as discarded"
         ));
     }
+    let uncounted = salvage.uncounted.iter();
+    lines.extend(uncounted.map(|what| format!("not counted, and may be missing: {what}")));
     lines.join("\n")
 }

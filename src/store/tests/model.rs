@@ -64,8 +64,10 @@ impl Trial {
         for entry in std::fs::read_dir(&self.settings.directory)? {
             let entry = entry?;
             let target = settings.directory.join(entry.file_name());
-            // What readers share is not on the disk.
-            if !entry.file_name().to_string_lossy().ends_with("-shm") {
+            let name = entry.file_name();
+            // What readers share is not on the disk, nor, where a disk lies, what nobody waits for.
+            let is_lost = name == "meterd.lock" && log_share < u8::MAX;
+            if !is_lost && !name.to_string_lossy().ends_with("-shm") {
                 std::fs::copy(entry.path(), &target)?;
             }
             if entry.file_name().to_string_lossy().ends_with("-wal") && log_share < u8::MAX {

@@ -257,3 +257,114 @@ fn a_batch_behind_a_salvage_has_a_number_that_no_receipt_has() -> TestResult {
     assert!(store.is_drained()?);
     Ok(())
 }
+
+#[test]
+fn a_count_that_only_the_counts_deny_is_set_right_and_nothing_is_missing() -> TestResult {
+    for change in [
+        "UPDATE tallies SET read = read + 1024 WHERE source <> ''",
+        "UPDATE tallies SET dead_lettered = dead_lettered + 8 WHERE source <> ''",
+        "UPDATE tallies SET delivered = delivered + 64 WHERE source = ''",
+    ] {
+        let directory = tempfile::tempdir()?;
+        let written = store_with(directory.path(), 4)?;
+        let path = directory.path().join("state").join(FILE_NAME);
+        Connection::open(path)?.execute_batch(change)?;
+        let (salvage, taken) = salvaged(directory.path())?;
+        assert_eq!((&taken, &salvage.missing), (&written, &Vec::new()), "{change}");
+        let faults: Vec<_> = salvage.tables.iter().flat_map(|table| &table.faults).collect();
+        assert!(faults.iter().any(|fault| fault.contains("set right")), "{change}: {faults:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn what_a_damaged_definition_defines_is_taken() -> TestResult {
+    for (table, from, to) in [
+        ("receipts", "payload_bytes", "payload_bytds"),
+        ("batches", "CREATE TABLE", "CREATE TABLD"),
+        ("cursors", "inode", "ioode"),
+    ] {
+        let directory = tempfile::tempdir()?;
+        let written = store_with(directory.path(), 4)?;
+        let path = directory.path().join("state").join(FILE_NAME);
+        let connection = Connection::open(&path)?;
+        connection.pragma_update(None, "writable_schema", "ON")?;
+        let change = "UPDATE sqlite_schema SET sql = replace(sql, ?1, ?2) WHERE name = ?3";
+        connection.execute(change, [from, to, table])?;
+        drop(connection);
+        let before = fs::read(&path)?;
+        let (salvage, taken) = salvaged(directory.path())?;
+        assert_eq!((&taken, &salvage.missing), (&written, &Vec::new()), "{table}");
+        let rows: u64 = salvage.tables.iter().map(|table| table.taken).sum();
+        assert!(!salvage.is_whole() && rows > 12, "{salvage:?}");
+        assert_eq!(fs::read(&path)?, before, "{table}");
+    }
+    Ok(())
+}
+
+#[test]
+fn what_stands_before_the_end_of_a_file_that_was_cut_off_is_taken() -> TestResult {
+    let original = tempfile::tempdir()?;
+    let written = store_with(original.path(), 12)?;
+    let bytes = fs::read(original.path().join("state").join(FILE_NAME))?;
+    let mut most = 0;
+    for pages in 1..bytes.len() / PAGE_BYTES {
+        let directory = tempfile::tempdir()?;
+        let state = directory.path().join("state");
+        fs::create_dir(&state)?;
+        fs::write(state.join(FILE_NAME), &bytes[..pages * PAGE_BYTES + 100])?;
+        let (salvage, taken) = salvaged(directory.path())?;
+        let foreign = taken.iter().find(|(number, body)| written.get(number) != Some(body));
+        assert_eq!(foreign, None, "{pages} pages");
+        let lost = i64::try_from((written.len() - taken.len()) * 3)?;
+        let said: i64 = salvage.missing.iter().map(|missing| missing.events).sum();
+        let is_exact = salvage.missing.iter().all(|missing| missing.is_exact);
+        let is_counted = said == lost || (said > lost && !is_exact);
+        assert!(is_counted || !salvage.uncounted.is_empty(), "{pages} pages: {salvage:?}");
+        most = most.max(taken.len());
+    }
+    assert!(most > 6, "{most} bodies at most");
+    Ok(())
+}
+
+#[test]
+fn a_store_that_has_lost_what_its_writer_saw_is_refused() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let settings = settings(directory.path());
+    let mut store = Store::open(&settings, "a")?;
+    for number in 0..3 {
+        commit(&mut store, &[group(&meter("m"), 3, 0, number)], &[])?;
+    }
+    let state = directory.path().join("state");
+    let names = ["meterd.db", "meterd.db-wal", "meterd.lock"];
+    let killed =
+        names.map(|name| (state.join(name), fs::read(state.join(name)).unwrap_or_default()));
+    drop(store);
+    let ended =
+        names.map(|name| (state.join(name), fs::read(state.join(name)).unwrap_or_default()));
+    let commits = |refused: Result<Store, Error>| match refused {
+        Err(Error::Behind { commits, acknowledged: 3, .. }) => Ok(commits),
+        other => Err(format!("{other:?}")),
+    };
+    for (files, cut, left) in
+        [(&killed, 1, Some(0)), (&killed, 0, Some(-1)), (&ended, 0, Some(-1)), (&killed, 2, None)]
+    {
+        for (index, (path, bytes)) in files.iter().enumerate() {
+            fs::write(path, if index == cut { b"" } else { &bytes[..] })?;
+        }
+        let Some(left) = left else {
+            // Nobody knows of more.
+            drop(Store::open(&settings, "a")?);
+            continue;
+        };
+        assert_eq!(commits(Store::open(&settings, "a"))?, left);
+        assert_eq!(commits(Store::open(&settings, "a"))?, left, "the word is still there");
+        let told = inspect(&state).map_or_else(|error| error.to_string(), |it| it.faults.join(" "));
+        assert!(told.contains("3 were acknowledged") || left < 0, "{told}");
+        if left == 0 {
+            let (salvage, _) = salvaged(directory.path())?;
+            assert!(!salvage.uncounted.is_empty(), "{salvage:?}");
+        }
+    }
+    Ok(())
+}

@@ -318,7 +318,7 @@ impl Trial {
         self.books.offsets[0] += 10;
         let groups = [group_of(SOURCES[0], METERS[0], 1, 0, self.books.offsets[0])];
         self.commit(&groups, &[])?;
-        (self.store.commits, self.store.is_in_doubt) = (self.store.commits - 1, true);
+        (self.store.mark.commits, self.store.is_in_doubt) = (self.store.mark.commits - 1, true);
         self.commit(&groups, &[])?;
         self.note_group(0, 0, 1, 0);
         Ok(())
