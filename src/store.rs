@@ -8,12 +8,14 @@
 
 pub mod batches;
 mod checksums;
+mod connection;
 pub mod cursors;
 pub mod dead_letters;
 pub mod decisions;
 pub mod editor;
 mod error;
 mod footing;
+pub mod fresh;
 pub mod inspection;
 pub mod lanes;
 mod lock;
@@ -31,17 +33,20 @@ pub mod sources;
 pub mod tallies;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use crate::clock::Timestamp;
 use crate::dead_letter::DeadLetter;
 use crate::group::PackedGroup;
 use crate::position::Cursor;
-use crate::settlement::Settlement;
+use crate::settlement::{BatchId, Settlement};
 use batches::{Retired, Tries};
+use connection::connect;
 pub use error::Error;
+use fresh::Fresh;
 pub use lock::is_open_to_others;
 use lock::{Lock, Mark};
 use receipts::Answered;
@@ -94,6 +99,7 @@ pub struct Store {
     lock: Lock,
     /// Transactions of [`Store::commit`] known to be durable.
     mark: Mark,
+    fresh: Arc<Fresh>,
 }
 
 /// What one commit writes.
@@ -151,6 +157,7 @@ impl Store {
             is_in_doubt: false,
             lock,
             mark,
+            fresh: Arc::default(),
         })
     }
 
@@ -168,8 +175,12 @@ impl Store {
             }
         }
         match self.try_commit(work) {
-            Ok(()) => {
+            Ok(batches) => {
                 self.count_commit();
+                let packed = work.groups.iter().flat_map(|group| &group.batches);
+                for (batch, packed) in batches.into_iter().zip(packed) {
+                    self.fresh.add(batch, packed.body.clone());
+                }
                 Ok(())
             }
             Err(error) => {
@@ -185,13 +196,14 @@ impl Store {
         self.lock.leave(&self.mark);
     }
 
-    fn try_commit(&mut self, work: &Work<'_>) -> Result<(), Error> {
-        let track_prefix = &self.track_prefix;
+    /// Gives the numbers of the batches of all groups, in their order.
+    fn try_commit(&mut self, work: &Work<'_>) -> Result<Vec<BatchId>, Error> {
+        let (track_prefix, mut batches) = (&self.track_prefix, Vec::new());
         let transaction =
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         migrations::set_commits(&transaction, self.mark.commits + 1)?;
         for group in work.groups {
-            batches::insert(&transaction, group, track_prefix, work.now)?;
+            batches.extend(batches::insert(&transaction, group, track_prefix, work.now)?);
             for (source, cursor) in &group.cursors {
                 cursors::upsert(&transaction, source, cursor, work.now)?;
             }
@@ -206,7 +218,12 @@ impl Store {
             settle(&transaction, settlement, track_prefix)?;
         }
         transaction.commit()?;
-        Ok(())
+        Ok(batches)
+    }
+
+    /// The bodies that were stored last: for a [`reader::Reader`] that sends them.
+    pub fn fresh(&self) -> Arc<Fresh> {
+        Arc::clone(&self.fresh)
     }
 
     /// Opens the database again, after an I/O error left the connection in doubt.
@@ -421,25 +438,6 @@ fn check_commits(path: &Path, connection: &Connection, seen: Option<&Mark>) -> R
     };
     // What cannot be read says nothing of it, and is told otherwise.
     read(connection).map_or(Ok(()), |is| check_mark(path, seen, &is))
-}
-
-/// Opens the database for writing, with the durability that the promises rest on.
-fn connect(directory: &Path) -> Result<Connection, Error> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(directory.join(FILE_NAME), flags)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    // Bodies are some hundred kilobytes: large pages make their chains short. It only has an
-    // effect on a new database.
-    connection.pragma_update(None, "page_size", 16_384)?;
-    connection.pragma_update(None, "journal_mode", "wal")?;
-    // Each commit waits for the disk. NORMAL loses acknowledged commits in a power cut.
-    connection.pragma_update(None, "synchronous", "full")?;
-    // A long outage lets the log grow; it gives the room back after its checkpoint.
-    connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
-    // Negative: kibibytes. Bodies are written once and read once, a large cache has no use.
-    connection.pragma_update(None, "cache_size", -4096)?;
-    connection.set_prepared_statement_cache_capacity(64);
-    Ok(connection)
 }
 
 /// What track ids begin with: the agent's name, as far as it may stand in one, and the store's id.

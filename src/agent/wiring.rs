@@ -49,7 +49,7 @@ pub(super) fn start(
     let connection = delivery::connect(&settings.delivery, &settings.meters)?;
     let rate_waits = Arc::clone(&connection.rate_waits);
     let strangers = begin_run(&settings, &mut store)?;
-    let reader = Reader::open(&settings.store.directory)?;
+    let reader = Reader::open(&settings.store.directory)?.with_fresh(store.fresh());
     contract::take_kept(&reader, &settings.meters)?;
 
     let (mut supervisor, vitals) = (Supervisor::default(), Arc::new(Vitals::default()));

@@ -4,29 +4,31 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use sha2::{Digest, Sha256};
 
 use super::checksums::{self, BATCHES};
+use super::fresh::Fresh;
 use crate::clock::Timestamp;
 use crate::group::{PackedBatch, PackedGroup};
 use crate::schema::edition::Hash;
 use crate::settlement::{BatchHead, BatchId};
 use bytes::Bytes;
 
-/// Stores the bodies of `group`.
+/// Stores the bodies of `group`; gives their numbers.
 pub(super) fn insert(
     transaction: &Transaction<'_>,
     group: &PackedGroup,
     track_prefix: &str,
     now: Timestamp,
-) -> rusqlite::Result<()> {
+) -> rusqlite::Result<Vec<BatchId>> {
     let mut sources = group.tallies.iter().map(|tally| &*tally.source);
     let first = sources.next().unwrap_or_default();
     let source = if sources.all(|source| source == first) { first } else { "" };
     let created_at = now.as_millis();
-    group.batches.iter().try_for_each(|batch| {
+    let insert = |batch: &PackedBatch| {
         let (meter, schema) = (&batch.meter, batch.schema);
         let origin =
             Origin { meter, schema, source, unknown: 0, decided: 0, created_at, instead_of: None };
         insert_one(transaction, batch, &origin, track_prefix)
-    })
+    };
+    group.batches.iter().map(insert).collect()
 }
 
 /// Stores the bodies of `group`, whose events are dead letters of `source`: they were sent
@@ -51,7 +53,7 @@ pub(super) fn insert_again(
             created_at,
             instead_of: None,
         };
-        insert_one(transaction, batch, &origin, track_prefix)
+        insert_one(transaction, batch, &origin, track_prefix).map(|_| ())
     })
 }
 
@@ -75,7 +77,7 @@ fn insert_one(
     batch: &PackedBatch,
     origin: &Origin<'_>,
     track_prefix: &str,
-) -> rusqlite::Result<()> {
+) -> rusqlite::Result<BatchId> {
     let head = "INSERT INTO batches (meter, source, track_id, events, payload_bytes, wire_bytes, \
                 sha256, first_event_id, last_event_id, attempts, outcome_unknown_attempts, \
                 decided_attempts, created_at, schema, quantity) \
@@ -110,7 +112,7 @@ fn insert_one(
     transaction
         .prepare_cached("INSERT INTO bodies VALUES (?1, ?2)")?
         .execute(params![id, &batch.body[..]])?;
-    Ok(())
+    Ok(BatchId(id))
 }
 
 /// Puts `halves` in the place of `batch`; does nothing when it is not there any more.
@@ -246,35 +248,51 @@ fn read_head(row: &Row<'_>) -> rusqlite::Result<BatchHead> {
     })
 }
 
-/// The oldest batch of `meter` behind `after`, with its body: what was written, or an error.
+/// The oldest batch of `meter` behind `after`, with its body: what was written, or an error. Where the
+/// body is among the `fresh` ones, it is not read.
 pub(super) fn next(
     connection: &Connection,
     meter: &str,
     after: BatchId,
+    fresh: &Fresh,
 ) -> rusqlite::Result<Option<(BatchHead, Bytes)>> {
     let fields = BATCHES.fields;
     let query = format!(
-        "SELECT {HEAD}, body, sha256, {fields}, checksum FROM batches \
-         LEFT JOIN bodies ON batch = id WHERE meter = ?1 AND id > ?2 ORDER BY id LIMIT 1"
+        "SELECT {HEAD}, sha256, {fields}, checksum FROM batches \
+         WHERE meter = ?1 AND id > ?2 ORDER BY id LIMIT 1"
     );
-    connection
-        .prepare_cached(&query)?
-        .query_row(params![meter, after.0], |row| {
-            let head = read_head(row)?;
-            // None: a batch without a body must not be passed over.
-            let body = row.get_ref(HEAD_COLUMNS)?.as_blob_or_null()?.unwrap_or_default();
-            let is_whole =
-                row.get_ref(HEAD_COLUMNS + 1)?.as_blob()? == Sha256::digest(body).as_slice();
-            let first = HEAD_COLUMNS + 2;
-            // An index that names another row would have that one sent again.
-            let is_next = head.id > after;
-            if !is_next || !is_whole || !checksums::agree(row, first..first + BATCHES.columns)? {
-                let words = format!("batch {} is not what was written", head.id.0);
-                return Err(checksums::damage(words));
-            }
-            Ok((head, Bytes::copy_from_slice(body)))
-        })
-        .optional()
+    // Both are of one moment: a batch may be taken out meanwhile.
+    let snapshot = connection.unchecked_transaction()?;
+    let found = snapshot.prepare_cached(&query)?.query_row(params![meter, after.0], |row| {
+        let (head, first) = (read_head(row)?, HEAD_COLUMNS + 1);
+        // An index that names another row would have that one sent again.
+        let is_next = head.id > after;
+        if is_next && checksums::agree(row, first..first + BATCHES.columns)? {
+            Ok((head, row.get(HEAD_COLUMNS)?))
+        } else {
+            Err(damaged(head.id))
+        }
+    });
+    let Some((head, sha256)) = found.optional()? else { return Ok(None) };
+    let body = match fresh.take(head.id) {
+        Some(body) => body,
+        None => body(&snapshot, head.id, sha256)?,
+    };
+    Ok(Some((head, body)))
+}
+
+/// The body of `batch` as it was written, or an error.
+fn body(connection: &Connection, batch: BatchId, sha256: [u8; 32]) -> rusqlite::Result<Bytes> {
+    let query = "SELECT body FROM bodies WHERE batch = ?1";
+    let body = connection
+        .prepare_cached(query)?
+        .query_row([batch.0], |row| Ok(Bytes::copy_from_slice(row.get_ref(0)?.as_blob()?)));
+    let body = body.optional()?.ok_or_else(|| damaged(batch))?;
+    if sha256 == *Sha256::digest(&body) { Ok(body) } else { Err(damaged(batch)) }
+}
+
+fn damaged(batch: BatchId) -> rusqlite::Error {
+    checksums::damage(format!("batch {} is not what was written", batch.0))
 }
 
 /// What is known of `batch`; none: it does not wait any more.

@@ -2,13 +2,16 @@
 
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
+use super::connection::keep_plans;
 use super::dead_letters::{self, Filter, LetterCount, Shown, StoredLetter};
 use super::decisions::{self, StoredBatch, Undecided};
+use super::fresh::Fresh;
 use super::lanes::{self, Waits};
 use super::receipts::{self, Receipt};
 use super::requests;
@@ -23,6 +26,8 @@ use crate::settlement::{BatchHead, BatchId};
 #[derive(Debug)]
 pub struct Reader {
     pub(super) connection: Connection,
+    /// Bodies that need not be read.
+    fresh: Arc<Fresh>,
 }
 
 impl Reader {
@@ -44,6 +49,7 @@ impl Reader {
         // Who only looks must not put a log away that nobody has checked.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         connection.pragma_update(None, "query_only", true)?;
+        keep_plans(&connection)?;
         connection.pragma_update(None, "cache_size", -1024)?;
         match migrations::check(&connection, &path)? {
             // Its writer was cut off before it could make the tables.
@@ -51,7 +57,13 @@ impl Reader {
             migrations::VERSION => {}
             version => return Err(Error::Older { path, version }),
         }
-        Ok(Self { connection })
+        Ok(Self { connection, fresh: Arc::default() })
+    }
+
+    /// The same, where the bodies of `fresh` are taken from there.
+    #[must_use]
+    pub fn with_fresh(self, fresh: Arc<Fresh>) -> Self {
+        Self { fresh, ..self }
     }
 
     /// A number that changes whenever another connection has committed.
@@ -72,7 +84,7 @@ impl Reader {
         meter: &str,
         after: BatchId,
     ) -> Result<Option<(BatchHead, Bytes)>, Error> {
-        Ok(batches::next(&self.connection, meter, after)?)
+        Ok(batches::next(&self.connection, meter, after, &self.fresh)?)
     }
 
     /// What is known of `batch`; none: it does not wait any more.

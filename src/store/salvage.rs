@@ -15,8 +15,9 @@ use rusqlite::{Connection, OpenFlags, Transaction, params_from_iter};
 use serde::Serialize;
 
 use super::checksums::{self, BATCHES, CURSORS};
+use super::connection::connect;
 use super::lock::{self, Lock};
-use super::{BUSY_TIMEOUT, Error, FILE_NAME, check_commits, check_log, check_size, connect};
+use super::{BUSY_TIMEOUT, Error, FILE_NAME, check_commits, check_log, check_size};
 use super::{footing, migrations};
 use crate::clock::Timestamp;
 use account::{Account, Whole, Witnesses};

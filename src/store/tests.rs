@@ -141,6 +141,25 @@ fn what_is_committed_is_there_after_a_reopen() -> TestResult {
 }
 
 #[test]
+fn a_body_that_was_just_stored_is_not_read_and_one_that_is_read_is_checked() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let settings = settings(directory.path());
+    let meter = meter("m");
+    let mut store = Store::open(&settings, "edge")?;
+    commit(&mut store, &[group(&meter, 2, 0, 50)], &[])?;
+    let stored = Reader::open(&settings.directory)?.next_batch("m", BatchId(0))?;
+    store.connection.execute("UPDATE bodies SET body = zeroblob(100)", [])?;
+    let reader = Reader::open(&settings.directory)?.with_fresh(store.fresh());
+    assert_eq!(reader.next_batch("m", BatchId(0))?, stored);
+    let checked = reader.next_batch("m", BatchId(0));
+    assert!(checked.is_err_and(|error| error.is_damage()));
+    store.connection.execute("DELETE FROM bodies", [])?;
+    let checked = reader.next_batch("m", BatchId(0));
+    assert!(checked.is_err_and(|error| error.is_damage()));
+    Ok(())
+}
+
+#[test]
 fn track_ids_are_short_and_of_allowed_characters_whatever_the_name() -> TestResult {
     let directory = tempfile::tempdir()?;
     let name = "é:;\"'".repeat(20);
