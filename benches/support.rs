@@ -77,6 +77,7 @@ pub(crate) fn chunks(stream: &Arc<Stream>, lines: &[u8]) -> Vec<Chunk> {
             stream: Arc::clone(stream),
             first: at as u64,
             end: (at + length) as u64,
+            lines: memchr::memchr_iter(b'\n', &window[..length]).count() as u64,
             content: Content::Lines(Buffer::from(window[..length].to_vec())),
             file: None,
             permit: None,

@@ -123,6 +123,8 @@ pub struct Chunk {
     pub first: u64,
     /// The position behind the last line.
     pub end: u64,
+    /// How many lines it holds; none: it only moves the cursor.
+    pub lines: u64,
     /// The lines.
     pub content: Content,
     /// For a file: what its cursor records beside the offset.

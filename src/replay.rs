@@ -306,6 +306,6 @@ fn slice(tag: &Arc<SourceTag>, letter: &StoredLetter, line: &[u8]) -> Slice {
     let content = Content::Lines(Buffer::from(line));
     let stream = Arc::new(stream);
     let chunk =
-        Arc::new(Chunk { stream, first, end, content, file: None, permit: None, notice: None });
-    Slice { chunk, range, first, end, lines: 1 }
+        Chunk { stream, first, end, lines: 1, content, file: None, permit: None, notice: None };
+    Slice { chunk: Arc::new(chunk), range, first, end, lines: 1 }
 }

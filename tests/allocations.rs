@@ -62,6 +62,7 @@ fn group(events: u32, event_id_field: Option<&str>, format: Option<&str>) -> Gro
         stream: Arc::new(stream),
         first: 0,
         end: u64::from(events),
+        lines: u64::from(events),
         content: Content::Lines(Buffer::from(lines.into_bytes())),
         file: None,
         permit: None,

@@ -91,6 +91,7 @@ fn group_at(
         stream: Arc::new(stream),
         first,
         end,
+        lines: lines as u64,
         content: Content::Lines(Buffer::from(bytes)),
         file: None,
         permit: None,

@@ -84,7 +84,7 @@ fn assembled(
                 lines.push(Err((fault.reason, fault.length, fault.excerpt)));
             }
         }
-        assert_eq!(lines.len() as u64 - before, ready.lines, "lines are miscounted");
+        assert_eq!(lines.len() as u64 - before, ready.chunk.lines, "lines are miscounted");
     };
     for piece in bytes.chunks(step) {
         let mut buffer = assembler.begin(intake);

@@ -1,4 +1,4 @@
-//! Cuts the stream of chunks into groups: one thread that only counts lines and bytes.
+//! Cuts the stream of chunks into groups: one thread that only adds up lines and bytes.
 //!
 //! A group is sealed when it holds as many events or bytes as one request may, when its first
 //! line has waited for the linger time, or when sources wait for room that open groups hold. After
@@ -165,9 +165,10 @@ impl Batcher<'_> {
         let destination = &self.key_of(&chunk);
         let mut at = 0;
         let mut position = chunk.first;
+        let mut left = usize::try_from(chunk.lines).unwrap_or(usize::MAX);
         loop {
             let rest = lines.get(at..).unwrap_or_default();
-            let share = self.group(destination, now).share(rest);
+            let share = self.group(destination, now).share(rest, left);
             if share.lines == 0 && !rest.is_empty() {
                 if !self.seal(destination) {
                     return false;
@@ -175,7 +176,7 @@ impl Batcher<'_> {
                 continue;
             }
             let range = at..at + share.bytes;
-            at = range.end;
+            (at, left) = (range.end, left.saturating_sub(share.lines));
             let first = position;
             position += match chunk.stream.numbering {
                 Numbering::ByteOffset => share.bytes as u64,
@@ -300,21 +301,17 @@ impl OpenGroup {
         }
     }
 
-    /// How many of `lines` fit. An empty group takes one line, whatever its size.
-    fn share(&self, lines: &[u8]) -> Share {
+    /// How many of `lines` fit, of which there are `count`. An empty group takes one line, whatever its
+    /// size.
+    fn share(&self, lines: &[u8], count: usize) -> Share {
+        debug_assert_eq!(count, memchr::memchr_iter(b'\n', lines).count());
         let events_free = self.events_max.saturating_sub(self.events);
         let bytes_free = self.payload_bytes_max.saturating_sub(self.bytes);
-        let ends = || {
-            // Sources end every line; a last one without its end is a line all the same.
-            let unended = (!lines.is_empty() && !lines.ends_with(b"\n")).then(|| lines.len() - 1);
-            memchr::memchr_iter(b'\n', lines).chain(unended)
-        };
-        let count = ends().count();
         if count <= events_free && lines.len() + count * self.stamp_bytes <= bytes_free {
             return Share { lines: count, bytes: lines.len() };
         }
         let mut share = Share { lines: 0, bytes: 0 };
-        for end in ends() {
+        for end in memchr::memchr_iter(b'\n', lines) {
             let next = Share { lines: share.lines + 1, bytes: end + 1 };
             let fits = next.lines <= events_free
                 && next.bytes + next.lines * self.stamp_bytes <= bytes_free;

@@ -223,13 +223,14 @@ impl Run<'_> {
             stream,
             first: piece.first,
             end: piece.end,
+            lines: piece.lines,
             content: piece.content,
             file: Some(Box::new(mark)),
             permit: None,
             notice: None,
         };
         let (lines, bytes) = (piece.lines, piece.end - piece.first);
-        Ready { chunk, lines, bytes }.send_blocking(self.context, &self.context.stop.drain)?;
+        Ready { chunk, bytes }.send_blocking(self.context, &self.context.stop.drain)?;
         self.count(lines, bytes);
         if self.context.stop.is_draining() { Err(Closed) } else { Ok(()) }
     }

@@ -7,13 +7,11 @@ use crate::chunk::Chunk;
 use crate::intake::Closed;
 use crate::source::Context;
 
-/// A chunk that is ready to be handed over, and what it counts.
+/// A chunk that is ready to be handed over.
 #[derive(Debug)]
 pub struct Ready {
     /// The chunk.
     pub chunk: Chunk,
-    /// How many lines it holds.
-    pub lines: u64,
     /// How many bytes were read for it.
     pub bytes: u64,
 }
@@ -46,8 +44,9 @@ impl Ready {
             // it is sent, is better than nothing.
             () = context.stop.drain.cancelled() => {}
         }
+        let lines = self.chunk.lines;
         context.intake.send(self.chunk, until).await?;
-        context.tag.counters.lines_read.add(self.lines);
+        context.tag.counters.lines_read.add(lines);
         context.tag.counters.bytes_read.add(self.bytes);
         Ok(())
     }
@@ -55,6 +54,6 @@ impl Ready {
     /// Returns when what it holds can be validated, and its source is not held.
     async fn admitted(&self, context: &Context) {
         self.chunk.stream.source.destination.schemas_come().await;
-        context.tag.breaker.admit(self.lines).await;
+        context.tag.breaker.admit(self.chunk.lines).await;
     }
 }

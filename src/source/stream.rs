@@ -202,8 +202,8 @@ impl Assembler {
         self.lines += lines;
         let stream = Arc::clone(&self.stream);
         let notice = self.notifier.as_ref().map(|notifier| notifier.notice(self.lines));
-        let chunk = Chunk { stream, first, end, content, file: None, permit: None, notice };
-        Ready { chunk, lines, bytes }
+        let chunk = Chunk { stream, first, end, lines, content, file: None, permit: None, notice };
+        Ready { chunk, bytes }
     }
 }
 

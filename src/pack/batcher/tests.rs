@@ -31,10 +31,12 @@ fn settings(linger_max: Duration) -> watch::Receiver<Settings> {
 }
 
 fn chunk(stream: &Arc<Stream>, first: u64, lines: &str) -> Chunk {
+    let count = lines.matches('\n').count() as u64;
     Chunk {
         stream: Arc::clone(stream),
         first,
-        end: first + lines.matches('\n').count() as u64,
+        end: first + count,
+        lines: count,
         content: Content::Lines(Buffer::from(lines.as_bytes().to_vec())),
         file: None,
         permit: None,
@@ -179,7 +181,7 @@ fn a_fault_keeps_its_place_between_lines() -> std::io::Result<()> {
     let groups = groups_of(Duration::from_secs(60), |intake| {
         send(intake, chunk(&stream, 0, "1\n"));
         let content = Content::Fault(fault);
-        send(intake, Chunk { content, end: 2, ..chunk(&stream, 1, "") });
+        send(intake, Chunk { content, end: 2, lines: 1, ..chunk(&stream, 1, "") });
         send(intake, chunk(&stream, 2, "3\n"));
     })?;
     assert_eq!(groups.iter().map(text).collect::<Vec<_>>(), ["1\n!3\n"]);

@@ -53,16 +53,17 @@ fn group(meter: &Arc<Meter>, lines: &str) -> Group {
         is_forgotten: false,
     };
     let end = 100 + lines.len() as u64;
+    let count = u32::try_from(lines.matches('\n').count()).unwrap_or(0);
     let chunk = Chunk {
         stream,
         first: 100,
         end,
+        lines: count.into(),
         content: Content::Lines(Buffer::from(lines.as_bytes().to_vec())),
         file: Some(Box::new(file)),
         permit: None,
         notice: None,
     };
-    let count = u32::try_from(lines.matches('\n').count()).unwrap_or(0);
     let range = 0..lines.len();
     let slice = Slice { chunk: Arc::new(chunk), range, first: 100, end, lines: count };
     Group { number: 7, destination: Arc::clone(meter).into(), slices: vec![slice] }

@@ -381,17 +381,17 @@ impl Followed {
         if let Some(mark) = &mut chunk.file {
             mark.is_forgotten = true;
         }
-        Ready { chunk, lines: 0, bytes: 0 }.send_blocking(context, &context.stop.drain)
+        Ready { chunk, bytes: 0 }.send_blocking(context, &context.stop.drain)
     }
 
     fn send(&mut self, piece: Piece, context: &Context) -> Result<(), Closed> {
-        let (lines, bytes) = (piece.lines, piece.end - piece.first);
+        let bytes = piece.end - piece.first;
         let chunk = self.chunk(piece, context);
         // Given up at a stop: what is not taken is read again at the next start, except from a
         // file that no directory names any more.
         let stop = &context.stop;
         let until = if self.is_linked { &stop.drain } else { &stop.abandon };
-        Ready { chunk, lines, bytes }.send_blocking(context, until)
+        Ready { chunk, bytes }.send_blocking(context, until)
     }
 
     fn chunk(&mut self, piece: Piece, context: &Context) -> Chunk {
@@ -402,6 +402,7 @@ impl Followed {
             stream: Arc::clone(stream),
             first: piece.first,
             end: piece.end,
+            lines: piece.lines,
             content: piece.content,
             file: Some(Box::new(place.mark(path.clone()))),
             permit: None,

@@ -290,6 +290,7 @@ impl Service {
             stream: Arc::clone(&stream.stream),
             first,
             end: first + numbers,
+            lines: numbers,
             content: Content::Lines(right_sized(Buffer::from(lines))),
             file: None,
             permit: None,
