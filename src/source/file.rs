@@ -131,7 +131,7 @@ struct Pace {
 }
 
 const PACE: Pace = Pace {
-    round: Duration::from_millis(20),
+    round: Duration::from_millis(50),
     rescan: Duration::from_secs(5),
     hold: Duration::from_secs(10),
     settle: Duration::from_secs(1),
