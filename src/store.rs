@@ -128,9 +128,9 @@ impl Store {
         lock::check_files(directory)?;
         let lock = Lock::take(directory)?;
         let path = directory.join(FILE_NAME);
-        check_size(&path, lock.mark.as_ref())?;
-        lock::create_file(&path).map_err(failed)?;
+        check_there(&path, lock.mark.as_ref())?;
         check_log(directory)?;
+        lock::create_file(&path).map_err(failed)?;
         let connection = connect(directory)?;
         // For the whole process: what does not fit into memory while rows are sorted. Elsewhere it may
         // write nothing, be it for a read-only root or for its sandbox.
@@ -387,7 +387,12 @@ fn settle(
 /// caller has the lock.
 fn check_log(directory: &Path) -> Result<(), Error> {
     let path = directory.join(format!("{FILE_NAME}{}", log::SUFFIX));
-    match log::damage(&path) {
+    let found = log::damage(&path).and_then(|found| match found {
+        // A command that writes meanwhile begins the log anew, and half of each was read.
+        Some(damage) => Ok(log::damage(&path)?.filter(|again| *again == damage)),
+        None => Ok(None),
+    });
+    match found {
         Ok(None) => Ok(()),
         Ok(Some(damage)) => {
             let place = damage.to_string();
@@ -411,13 +416,23 @@ fn check_mark(path: &Path, seen: Option<&Mark>, is: &Mark) -> Result<(), Error> 
     }
 }
 
-/// The same for a file of no bytes, which is what a first start leaves that was cut off.
-fn check_size(path: &Path, seen: Option<&Mark>) -> Result<(), Error> {
-    let is_empty = path.metadata().is_ok_and(|found| found.len() == 0);
-    match seen.filter(|_| is_empty) {
-        Some(seen) => check_mark(path, Some(seen), &Mark { commits: -1, ..seen.clone() }),
-        None => Ok(()),
+/// The same of a database that is not there, or has no bytes: `SQLite` would make a new one, and delete
+/// the log. A first start that was cut off leaves neither commits in the log nor a mark.
+fn check_there(path: &Path, seen: Option<&Mark>) -> Result<(), Error> {
+    if path.metadata().is_ok_and(|found| found.len() > 0) {
+        return Ok(());
     }
+    let beside = |name: &str| path.with_file_name(name);
+    let log = beside(&format!("{FILE_NAME}{}", log::SUFFIX));
+    let (witness, commits) = match seen {
+        Some(seen) => (beside(lock::FILE_NAME), seen.commits),
+        None => match log::commits(&log) {
+            Ok(commits) => (log, commits),
+            Err(source) => return Err(Error::Directory { path: log, source }),
+        },
+    };
+    let gone = Error::Gone { path: path.to_owned(), witness, commits };
+    if commits > 0 { Err(gone) } else { Ok(()) }
 }
 
 /// The same for who has no lock: a daemon that runs has checked the log, and writes to it.

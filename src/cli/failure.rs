@@ -103,6 +103,7 @@ impl From<store::Error> for Failure {
             store::Error::Older { .. }
             | store::Error::LogDamaged { .. }
             | store::Error::Behind { .. }
+            | store::Error::Gone { .. }
             | store::Error::Sqlite(_) => Self::IO,
         };
         Self::of(code, &error)

@@ -95,17 +95,18 @@ fn read(row: &Row<'_>) -> rusqlite::Result<StoredBatch> {
     })
 }
 
+/// A lane that is held asks this after each commit. The condition is that of the index: no other batch is
+/// looked at, which the planner does not see by itself.
+pub(super) const UNDECIDED: &str = "SELECT track_id, count(*) OVER () FROM batches INDEXED BY batches_undecided \
+     WHERE meter = ?1 AND outcome_unknown_attempts > decided_attempts ORDER BY id LIMIT ?2";
+
 /// The batches of `meter` that nobody has decided about; at most `named_max` of them by name.
 pub(super) fn undecided(
     connection: &Connection,
     meter: &str,
     named_max: u32,
 ) -> rusqlite::Result<Undecided> {
-    // Its condition is that of an index: this looks at no other batch.
-    let query = "SELECT track_id, count(*) OVER () FROM batches \
-                 WHERE meter = ?1 AND outcome_unknown_attempts > decided_attempts \
-                 ORDER BY id LIMIT ?2";
-    let mut statement = connection.prepare_cached(query)?;
+    let mut statement = connection.prepare_cached(UNDECIDED)?;
     let mut rows = statement.query(params![meter, named_max])?;
     let mut found = Undecided::default();
     while let Some(row) = rows.next()? {

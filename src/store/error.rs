@@ -66,10 +66,23 @@ pub enum Error {
     Behind {
         /// The database.
         path: PathBuf,
-        /// How many it has; negative: nothing is in it.
+        /// How many it has.
         commits: i64,
         /// How many its writer has seen.
         acknowledged: i64,
+    },
+    /// The database is not there, and what stands beside it is.
+    #[error(
+        "store {path} is missing or empty, and {witness} knows {commits} commits of it: put the store \
+         back; if a new one is meant, take {witness} away"
+    )]
+    Gone {
+        /// The database.
+        path: PathBuf,
+        /// The lock or the log.
+        witness: PathBuf,
+        /// How many.
+        commits: i64,
     },
     /// There is a store where a new one was to be made.
     #[error("there is a store at {path} already")]
@@ -86,7 +99,7 @@ impl Error {
     /// Whether the store is damaged: trying again changes nothing, a person is needed.
     pub fn is_damage(&self) -> bool {
         match self {
-            Self::LogDamaged { .. } | Self::Behind { .. } => true,
+            Self::LogDamaged { .. } | Self::Behind { .. } | Self::Gone { .. } => true,
             Self::Sqlite(error) => is_damage(error),
             _ => false,
         }
@@ -94,7 +107,7 @@ impl Error {
 }
 
 /// Every statement is one of ours: what a sound store would have taken or given is the store's fault.
-fn is_damage(error: &rusqlite::Error) -> bool {
+pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
     use rusqlite::Error as E;
     match error {
         E::QueryReturnedNoRows

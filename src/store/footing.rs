@@ -1,21 +1,24 @@
 //! What every statement stands on: the definitions of the tables, the rows that there have to be, and the
 //! structure of what is read by an index. `SQLite` takes a flipped bit in a name for another name.
 //!
-//! The agent looks at the first two before it uses a store, which costs the same however much waits,
-//! and at the third while it runs already. An error means that nothing more can be looked at.
+//! The agent looks at the first two and at the cursors before it uses a store, which costs the same
+//! however much waits, and at the rest while it runs already. An error means that nothing more can be looked at.
+
+use std::ffi::c_int;
 
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, Row, ffi};
 
 use super::checksums;
+use super::error::is_damage;
 use super::migrations::{self, Definition};
 
-/// Small tables without which no commit succeeds.
-const SMALL: [&str; 4] = ["meta", "sqlite_sequence", "lanes", "sums"];
+/// Small tables without which no commit succeeds, and the cursors: a file whose cursor is not found is read
+/// again from its beginning.
+const FIRST: [&str; 5] = ["meta", "sqlite_sequence", "lanes", "sums", "cursors"];
 
-/// What a lane, a source or a commit relies on and what grows: a row that its index does not have waits
-/// for ever.
-const GROWING: [&str; 3] = ["batches", "cursors", "tallies"];
+/// What a lane or a commit relies on and what grows: a row that its index does not have waits for ever.
+const GROWING: [&str; 2] = ["batches", "tallies"];
 
 /// Numbers that are never used again, by their table, and what has used some.
 const USED: [(&str, &str); 2] = [
@@ -34,10 +37,10 @@ const USED: [(&str, &str); 2] = [
 /// Hexadecimal digits of the store's id.
 const ID_DIGITS: usize = 16;
 
-/// Fails where nothing can be done with the store. Takes the same time however much there is.
+/// Fails where nothing can be done with the store. Takes the same time however much waits.
 pub(super) fn check(connection: &Connection) -> rusqlite::Result<()> {
     first(faults(connection)?)?;
-    SMALL.iter().try_for_each(|table| first(structure(connection, table)?))
+    FIRST.iter().try_for_each(|table| first(structure(connection, table)?))
 }
 
 /// Fails where rows are not found that are there. Takes time that grows with what waits.
@@ -58,10 +61,25 @@ pub(super) fn structure(connection: &Connection, what: &str) -> rusqlite::Result
     while let Some(row) = rows.next()? {
         let found: String = row.get(0)?;
         // The first line of several only names the database.
-        let lines = found.lines().filter(|line| *line != "ok" && !line.starts_with("***"));
-        faults.extend(lines.map(|line| format!("structure: {line}")));
+        for line in found.lines().filter(|line| *line != "ok" && !line.starts_with("***")) {
+            if is_unread(line) {
+                let failed = ffi::Error::new(ffi::SQLITE_IOERR);
+                return Err(rusqlite::Error::SqliteFailure(failed, Some(line.to_owned())));
+            }
+            faults.push(format!("structure: {line}"));
+        }
     }
     Ok(faults)
+}
+
+/// Whether a read has failed, which `SQLite` tells in the same way as damage: the next one may succeed.
+fn is_unread(line: &str) -> bool {
+    match line.split_once("unable to get the page. error code=") {
+        Some((_, code)) => {
+            code.parse::<c_int>().is_ok_and(|code| code & 0xff != ffi::SQLITE_CORRUPT)
+        }
+        None => line.contains("failed to get page"),
+    }
 }
 
 /// What is wrong with definitions and with the rows that there have to be.
@@ -93,8 +111,12 @@ fn definitions(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     if faults.is_empty() {
         for table in found.iter().filter(|definition| definition.kind == "table") {
             let query = format!("SELECT EXISTS (SELECT 1 FROM \"{}\" NOT INDEXED)", table.name);
-            if let Err(error) = connection.query_row(&query, [], |_| Ok(())) {
-                faults.push(format!("the table {}: {error}", table.name));
+            match connection.query_row(&query, [], |_| Ok(())) {
+                Ok(()) => {}
+                Err(error) if is_damage(&error) => {
+                    faults.push(format!("the table {}: {error}", table.name));
+                }
+                Err(error) => return Err(error),
             }
         }
     }

@@ -6,6 +6,7 @@ use rusqlite::{Connection, Transaction};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use super::batches::UNCOUNTED;
 use super::checksums::{self, BATCHES, CURSORS};
 use super::reader::Reader;
 use super::tallies::{self, Equation, StoreStatus};
@@ -92,6 +93,13 @@ fn check_bodies(
     while let Some(row) = rows.next()? {
         let batch: i64 = row.get(0)?;
         faults.push(format!("batch {batch}: there is a body and nothing else"));
+    }
+    let query = format!("SELECT id FROM batches WHERE {UNCOUNTED} LIMIT 100");
+    let mut statement = connection.prepare(&query)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let batch: i64 = row.get(0)?;
+        faults.push(format!("batch {batch}: the numbers of its tries are not what was written"));
     }
     let mut batches = connection.prepare("SELECT id, events, wire_bytes, sha256 FROM batches")?;
     let mut body = connection.prepare("SELECT body FROM bodies WHERE batch = ?1")?;

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::Error;
 
 /// The name of the lock file in the state directory.
-const FILE_NAME: &str = "meterd.lock";
+pub(super) const FILE_NAME: &str = "meterd.lock";
 
 /// A lock is shorter.
 const BYTES_MAX: u64 = 256;
@@ -135,10 +135,12 @@ pub fn is_open_to_others(directory: &Path) -> io::Result<bool> {
     Ok(!owners.contains(&found.uid()) || found.mode() & WRITTEN_BY_OTHERS != 0)
 }
 
-/// Whether nobody has the lock of `directory`.
+/// Whether nobody has the lock of `directory`: nobody has one that is not there.
 pub(super) fn is_free(directory: &Path) -> bool {
-    let file = File::open(directory.join(FILE_NAME));
-    file.is_ok_and(|file| !matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    match File::open(directory.join(FILE_NAME)) {
+        Ok(file) => !matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
 }
 
 /// Makes `directory` and its parents, for its owner only, as durable as the files in it.

@@ -40,17 +40,43 @@ impl fmt::Display for Damage {
 
 /// What SQLite would not see in the log at `path`, when that is more than a power cut explains.
 pub(super) fn damage(path: &Path) -> io::Result<Option<Damage>> {
+    Ok(look(path)?.told())
+}
+
+/// Complete commits in the log at `path`, as far as SQLite would see them.
+pub(super) fn commits(path: &Path) -> io::Result<i64> {
+    Ok(look(path)?.commits)
+}
+
+/// What is in a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Found {
+    /// Complete commits before any damage.
+    commits: i64,
+    /// The end that SQLite sees, where something stands behind it.
+    damage: Option<Damage>,
+}
+
+impl Found {
+    /// The damage, when it is more than a power cut explains.
+    fn told(self) -> Option<Damage> {
+        self.damage.filter(|damage| damage.frame.is_none() || damage.commits > 1)
+    }
+}
+
+fn look(path: &Path) -> io::Result<Found> {
     match File::open(path) {
         Ok(file) => inspect(BufReader::with_capacity(256 << 10, file)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Found::default()),
         Err(error) => Err(error),
     }
 }
 
-fn inspect(mut log: impl Read) -> io::Result<Option<Damage>> {
+fn inspect(mut log: impl Read) -> io::Result<Found> {
     let mut header = [0; HEADER_BYTES];
+    let mut found = Found::default();
     if !fill(&mut log, &mut header)? {
-        return Ok(None);
+        return Ok(found);
     }
     let is_big_endian = word(&header, 0) & 1 == 1;
     let mut sums = Sums { is_big_endian, pair: (0, 0) };
@@ -65,27 +91,31 @@ fn inspect(mut log: impl Read) -> io::Result<Option<Damage>> {
         let mut rest = Vec::new();
         log.read_to_end(&mut rest)?;
         let is_empty = rest.iter().all(|byte| *byte == 0);
-        return Ok((!is_empty).then_some(Damage { frame: None, commits: 0 }));
+        found.damage = (!is_empty).then_some(Damage { frame: None, commits: 0 });
+        return Ok(found);
     }
     let salts = (word(&header, 16), word(&header, 20));
     let mut frame = vec![0; FRAME_HEADER_BYTES + page_bytes];
-    let (mut number, mut damage) = (0, None);
+    let mut number = 0;
     while fill(&mut log, &mut frame)? {
         let is_of_this_log = (word(&frame, 8), word(&frame, 12)) == salts;
-        if damage.is_none() {
+        if found.damage.is_none() {
             sums.add(frame.get(..8).unwrap_or_default());
             sums.add(frame.get(FRAME_HEADER_BYTES..).unwrap_or_default());
             if !is_of_this_log || sums.pair != (word(&frame, 16), word(&frame, 20)) {
-                damage = Some(Damage { frame: Some(number), commits: 0 });
+                found.damage = Some(Damage { frame: Some(number), commits: 0 });
             }
         }
         let is_commit = word(&frame, 4) != 0;
-        if let Some(damage) = damage.as_mut().filter(|_| is_of_this_log && is_commit) {
-            damage.commits += 1;
+        if is_of_this_log && is_commit {
+            match &mut found.damage {
+                Some(damage) => damage.commits += 1,
+                None => found.commits += 1,
+            }
         }
         number += 1;
     }
-    Ok(damage.filter(|damage| damage.commits > 1))
+    Ok(found)
 }
 
 /// The running checksum of a log.
@@ -144,14 +174,27 @@ mod tests {
         Ok(std::fs::read(directory.path().join(format!("db{SUFFIX}")))?)
     }
 
+    fn damage_in(log: &[u8]) -> io::Result<Option<Damage>> {
+        Ok(inspect(log)?.told())
+    }
+
+    #[test]
+    fn complete_commits_are_counted() -> TestResult {
+        let log = log(5)?;
+        assert_eq!(inspect(&*log)?.commits, 5);
+        assert_eq!(inspect(&log[..log.len() - 1])?.commits, 4);
+        assert_eq!(inspect(&log[..HEADER_BYTES])?.commits, 0);
+        Ok(())
+    }
+
     #[test]
     fn a_log_that_ends_anywhere_is_what_a_power_cut_leaves() -> TestResult {
         let log = log(5)?;
         for end in (0..log.len()).step_by(97).chain([log.len()]) {
-            assert_eq!(inspect(&log[..end])?, None, "{end}");
+            assert_eq!(damage_in(&log[..end])?, None, "{end}");
             let mut torn = log[..end].to_vec();
             torn.resize(log.len(), 0);
-            assert_eq!(inspect(&*torn)?, None, "{end}, then zeros");
+            assert_eq!(damage_in(&torn)?, None, "{end}, then zeros");
         }
         Ok(())
     }
@@ -170,7 +213,7 @@ mod tests {
                 // A number where there was none, or the other way round, changes what counts.
                 let is_count_kept = within != 4;
                 let expected = Damage { frame: Some(frame as u64), commits };
-                let found = inspect(&*damaged)?;
+                let found = damage_in(&damaged)?;
                 if is_count_kept {
                     assert_eq!(found, (commits > 1).then_some(expected), "frame {frame}, {within}");
                 }
@@ -180,7 +223,7 @@ mod tests {
         for within in [0, 9, 16, 24] {
             let mut damaged = log.clone();
             damaged[within] ^= 0x10;
-            assert_eq!(inspect(&*damaged)?, Some(Damage { frame: None, commits: 0 }), "{within}");
+            assert_eq!(damage_in(&damaged)?, Some(Damage { frame: None, commits: 0 }), "{within}");
         }
         Ok(())
     }

@@ -17,7 +17,9 @@ use super::receipts::{self, Receipt};
 use super::requests;
 use super::schemas::{self, Kept};
 use super::tallies::{self, Status, StoreStatus};
-use super::{BUSY_TIMEOUT, Error, FILE_NAME, batches, cursors, footing, lock, migrations};
+use super::{
+    BUSY_TIMEOUT, Error, FILE_NAME, batches, check_there, cursors, footing, lock, migrations,
+};
 use crate::clock::Timestamp;
 use crate::position::{Cursor, FileIdentity};
 use crate::settlement::{BatchHead, BatchId};
@@ -42,6 +44,7 @@ impl Reader {
             Err(source) => return Err(Error::Directory { path, source }),
         }
         lock::check_files(directory)?;
+        check_there(&path, None)?;
         // A reader of a WAL database writes to its index file, so it is opened for writing.
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&path, flags)?;

@@ -14,10 +14,11 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Transaction, params_from_iter};
 use serde::Serialize;
 
+use super::batches::UNCOUNTED;
 use super::checksums::{self, BATCHES, CURSORS};
 use super::connection::connect;
 use super::lock::{self, Lock};
-use super::{BUSY_TIMEOUT, Error, FILE_NAME, check_commits, check_log, check_size};
+use super::{BUSY_TIMEOUT, Error, FILE_NAME, check_commits, check_log, check_there};
 use super::{footing, migrations};
 use crate::clock::Timestamp;
 use account::{Account, Whole, Witnesses};
@@ -83,7 +84,7 @@ pub fn salvage(from: &Path, to: &Path, now: Timestamp) -> Result<Salvage, Error>
         return Err(Error::Missing { path });
     }
     let lock = Lock::take(from)?;
-    let log = check_log(from).and_then(|()| check_size(&path, lock.mark.as_ref())).err();
+    let log = check_log(from).and_then(|()| check_there(&path, lock.mark.as_ref())).err();
     let old = open_damaged(&path)?;
     let version = migrations::check(&old, &path)?;
     if version == 0 {
@@ -130,14 +131,17 @@ fn take_all(
     let transaction = new.transaction()?;
     for name in names(&transaction)? {
         let numbered = NUMBERED.iter().find(|(table, _)| *table == name);
-        tables.push(match numbered {
+        let mut table = match numbered {
             Some((_, key)) => rows::take_numbered(old, &transaction, &name, key)?,
             // Bodies come with their batches, and the new store makes its sums.
             None if matches!(&*name, "bodies" | "meta" | "sums") => continue,
             None => rows::take_in_order(old, &transaction, &name)?,
-        });
+        };
+        table.faults.extend(structure(old, &name));
+        tables.push(table);
     }
     leave_damaged(&transaction, &mut tables)?;
+    doubt_uncounted(&transaction, &mut tables)?;
     tables.push(take_run(old, &transaction, log)?);
     number_on(&transaction)?;
     leave_delivered(&transaction)?;
@@ -155,6 +159,18 @@ fn take_all(
     }
     uncounted.extend(log.map(|_| LOST_COMMITS.to_owned()));
     Ok(Salvage { tables, missing, uncounted })
+}
+
+/// What is wrong with the structure of a table, in a line: a row that its page does not name is missing
+/// without an error.
+fn structure(old: &Connection, table: &str) -> Option<String> {
+    match footing::structure(old, table) {
+        Ok(faults) => faults.split_first().map(|(first, rest)| match rest.len() {
+            0 => first.clone(),
+            more => format!("{first}, and {more} more"),
+        }),
+        Err(error) => Some(error.to_string()),
+    }
 }
 
 /// The tables of the new store.
@@ -218,6 +234,26 @@ fn leave_damaged(new: &Transaction<'_>, tables: &mut [Table]) -> rusqlite::Resul
             table.taken -= statement.execute(params_from_iter(key))? as u64;
             table.faults.push(checksums::words(&row));
         }
+    }
+    Ok(())
+}
+
+/// Batches of which the tries are not known: they may have been sent before, and that is recorded. No
+/// checksum is over these numbers, and a lane would be held by what is none.
+fn doubt_uncounted(new: &Transaction<'_>, tables: &mut [Table]) -> rusqlite::Result<()> {
+    if !has_column(new, "batches", "decided_attempts")? {
+        return Ok(());
+    }
+    let doubt = format!(
+        "UPDATE batches SET attempts = 1, outcome_unknown_attempts = 1, decided_attempts = 0 \
+         WHERE {UNCOUNTED} RETURNING id"
+    );
+    let doubted: Vec<i64> =
+        new.prepare(&doubt)?.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    if let Some(table) = tables.iter_mut().find(|table| table.name == "batches") {
+        let words =
+            |batch| format!("batch {batch} may have been sent before: its tries are not known");
+        table.faults.extend(doubted.into_iter().map(words));
     }
     Ok(())
 }

@@ -14,27 +14,50 @@ use crate::store::Error;
 struct Copy<'t> {
     transaction: &'t Transaction<'t>,
     insert: String,
+    /// What each column holds: `INTEGER`, `TEXT` or `BLOB`.
+    kinds: Vec<String>,
     table: Table,
 }
 
 impl<'t> Copy<'t> {
     fn new(transaction: &'t Transaction<'t>, name: &str) -> rusqlite::Result<Self> {
-        let statement = transaction.prepare(&format!("SELECT * FROM {name}"))?;
-        let columns: Vec<&str> = statement.column_names().collect();
+        let mut info = transaction.prepare("SELECT name, type FROM pragma_table_info(?1)")?;
+        let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        let (columns, kinds): (Vec<String>, Vec<String>) = info
+            .query_map([name], read)?
+            .collect::<rusqlite::Result<Vec<_>>>()?
+            .into_iter()
+            .unzip();
+        let places = vec!["?"; columns.len()].join(", ");
         let columns = columns.join(", ");
-        let places = vec!["?"; statement.column_count()].join(", ");
         // What was found from both ends is one row.
         let insert = format!("INSERT OR IGNORE INTO {name} ({columns}) VALUES ({places})");
         let table = Table { name: name.to_owned(), taken: 0, faults: Vec::new() };
-        Ok(Self { transaction, insert, table })
+        Ok(Self { transaction, insert, kinds, table })
     }
 
     /// False: it is there already, or it is no row of the table.
     fn take(&mut self, row: Vec<Value>) -> rusqlite::Result<bool> {
+        if !row.iter().zip(&self.kinds).all(|(value, kind)| is_of_kind(value, kind)) {
+            return Ok(false);
+        }
         let mut insert = self.transaction.prepare_cached(&self.insert)?;
         let taken = insert.execute(params_from_iter(row))?;
         self.table.taken += taken as u64;
         Ok(taken > 0)
+    }
+}
+
+/// Whether such a value is ever written to a column of `kind`. A flipped bit makes bytes of a text, which
+/// no statement finds by its meter.
+fn is_of_kind(value: &Value, kind: &str) -> bool {
+    match value {
+        // Where it may not be, the table says so.
+        Value::Null => true,
+        Value::Integer(_) => kind == "INTEGER",
+        Value::Text(_) => kind == "TEXT",
+        Value::Blob(_) => kind == "BLOB",
+        Value::Real(_) => false,
     }
 }
 
@@ -199,6 +222,7 @@ pub(super) fn take_in_order(
         let names = info.query_map([], |row| row.get(0))?;
         names.collect::<rusqlite::Result<_>>()?
     };
+    let mut strange = 0_u64;
     for direction in ["ASC", "DESC"] {
         let order: Vec<String> = keys.iter().map(|key| format!("{key} {direction}")).collect();
         let query = format!("SELECT * FROM {name} ORDER BY {}", order.join(", "));
@@ -206,9 +230,14 @@ pub(super) fn take_in_order(
         let read = old.prepare(&query).and_then(|mut statement| {
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
-                taken = copy.take(values(row)?).map(|_| ());
-                if taken.is_err() {
-                    break;
+                match copy.take(values(row)?) {
+                    Ok(true) => {}
+                    // From the end back, it may be one that is there already.
+                    Ok(false) => strange += u64::from(direction == "ASC"),
+                    Err(error) => {
+                        taken = Err(error);
+                        break;
+                    }
                 }
             }
             Ok(())
@@ -221,6 +250,9 @@ pub(super) fn take_in_order(
             }
             Err(_) => {}
         }
+    }
+    if strange > 0 {
+        copy.table.faults.push(format!("{strange} rows are not what was written"));
     }
     Ok(copy.table)
 }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::store::batches::{METERS, OLDEST};
 use crate::store::cursors::IS_DELIVERED;
+use crate::store::decisions::UNDECIDED;
 use crate::store::tallies::SUMS;
 
 #[test]
@@ -56,6 +57,9 @@ fn what_is_asked_again_and_again_is_asked_of_indexes() -> TestResult {
     assert!(is_delivered.iter().any(|step| step.starts_with(of_batches)), "{is_delivered:?}");
     assert_eq!(plan(SUMS)?, ["SCAN sums"]);
     assert_eq!(plan(OLDEST)?, ["SEARCH batches USING COVERING INDEX batches_by_age (meter=?)"]);
+    let undecided = plan(UNDECIDED)?;
+    let of_undecided = "SEARCH batches USING INDEX batches_undecided (meter=?)";
+    assert!(undecided.iter().any(|step| step == of_undecided), "{undecided:?}");
     let meters = plan(METERS)?;
     assert!(meters.iter().all(|step| !step.starts_with("SCAN batches")), "{meters:?}");
     Ok(())

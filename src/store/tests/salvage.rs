@@ -344,6 +344,7 @@ fn a_store_that_has_lost_what_its_writer_saw_is_refused() -> TestResult {
         names.map(|name| (state.join(name), fs::read(state.join(name)).unwrap_or_default()));
     let commits = |refused: Result<Store, Error>| match refused {
         Err(Error::Behind { commits, acknowledged: 3, .. }) => Ok(commits),
+        Err(Error::Gone { commits: 3, .. }) => Ok(-1),
         other => Err(format!("{other:?}")),
     };
     for (files, cut, left) in
@@ -366,5 +367,117 @@ fn a_store_that_has_lost_what_its_writer_saw_is_refused() -> TestResult {
             assert!(!salvage.uncounted.is_empty(), "{salvage:?}");
         }
     }
+    Ok(())
+}
+
+/// SQLite would make a new store, and delete the log of the one that is gone.
+#[test]
+fn a_store_of_which_only_the_log_is_left_is_no_first_start() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let settings = settings(directory.path());
+    let mut store = Store::open(&settings, "a")?;
+    commit(&mut store, &[group(&meter("m"), 3, 0, 0)], &[])?;
+    let [path, log, lock] =
+        ["meterd.db", "meterd.db-wal", "meterd.lock"].map(|name| settings.directory.join(name));
+    let killed = fs::read(&log)?;
+    drop(store);
+    fs::write(&log, &killed)?;
+    for empty in [true, false] {
+        if empty {
+            fs::write(&path, b"")?
+        } else {
+            fs::remove_file(&path)?
+        }
+        for witness in [&lock, &log] {
+            let refused = Store::open(&settings, "a").err().map(|error| error.to_string());
+            let words = format!("{} knows 1 commits of it", witness.display());
+            assert!(refused.as_ref().is_some_and(|it| it.contains(&words)), "{refused:?} {words}");
+            let read = Reader::open(&settings.directory).map(drop);
+            let is_refused = matches!(read, Err(Error::Gone { .. } | Error::Missing { .. }));
+            assert!(is_refused, "{read:?}");
+            assert_eq!(fs::read(&log)?, killed, "it is not touched");
+            fs::write(&lock, b"")?;
+        }
+        let mark = Mark { store_id: "0".repeat(16), commits: 1 };
+        fs::write(&lock, format!("1\n{mark}\n"))?;
+    }
+    fs::remove_file(&log)?;
+    fs::remove_file(&lock)?;
+    Store::open(&settings, "a")?;
+    Ok(())
+}
+
+/// What one flipped bit makes of a row, or of the number of rows on a page.
+#[test]
+fn a_row_that_is_none_of_its_table_is_missed_and_the_rest_comes_out() -> TestResult {
+    let no_generation = "PRAGMA writable_schema = ON; \
+         UPDATE sqlite_schema SET sql = replace(sql, 'generation INTEGER NOT NULL', \
+         'generation INTEGER') WHERE name = 'cursors'";
+    let generation = "UPDATE cursors SET generation = NULL; PRAGMA writable_schema = ON; \
+         UPDATE sqlite_schema SET sql = replace(sql, 'generation INTEGER', \
+         'generation INTEGER NOT NULL') WHERE name = 'cursors'";
+    let as_bytes = |table: &str| {
+        format!(
+            "UPDATE {table} SET meter = CAST(meter AS BLOB) WHERE rowid IN (SELECT min(rowid) FROM {table})"
+        )
+    };
+    for (table, changes, events) in [
+        ("cursors", vec![no_generation.to_owned(), generation.to_owned()], 0),
+        ("batches", vec![as_bytes("batches")], 3),
+        ("dead_letters", vec![as_bytes("dead_letters")], 0),
+        (
+            "tallies",
+            vec!["UPDATE tallies SET meter = CAST(meter AS BLOB) WHERE meter = 'm'".to_owned()],
+            0,
+        ),
+    ] {
+        let directory = tempfile::tempdir()?;
+        store_with(directory.path(), 4)?;
+        let path = directory.path().join("state").join(FILE_NAME);
+        for change in changes {
+            Connection::open(&path)?.execute_batch(&change)?;
+        }
+        let (salvage, _) = salvaged(directory.path())?;
+        let faults = salvage.tables.iter().find(|found| found.name == table).map(|it| &it.faults);
+        assert!(faults.is_some_and(|faults| !faults.is_empty()), "{table}: {salvage:?}");
+        let missing: i64 = salvage.missing.iter().map(|missing| missing.events).sum();
+        assert_eq!(missing, events, "{table}: {salvage:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn cursors_that_their_page_does_not_count_are_missed_before_a_file_is_read() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    store_with(directory.path(), 4)?;
+    let path = directory.path().join("state").join(FILE_NAME);
+    let root = "SELECT rootpage FROM sqlite_schema WHERE name = 'cursors'";
+    let page: i64 = Connection::open(&path)?.query_row(root, [], |row| row.get(0))?;
+    let mut bytes = fs::read(&path)?;
+    // Of the header of a page, the fourth and fifth byte are the number of its cells.
+    let count = (usize::try_from(page)? - 1) * PAGE_BYTES + 3;
+    assert_eq!(bytes[count..count + 2], [0, 1]);
+    bytes[count + 1] = 0;
+    fs::write(&path, bytes)?;
+    assert!(Store::open(&settings(directory.path()), "a").is_err_and(|error| error.is_damage()));
+    let (salvage, _) = salvaged(directory.path())?;
+    assert!(!salvage.is_whole(), "{salvage:?}");
+    Ok(())
+}
+
+#[test]
+fn tries_that_are_no_numbers_are_found_and_doubted() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    store_with(directory.path(), 1)?;
+    let state = directory.path().join("state");
+    Connection::open(state.join(FILE_NAME))?.execute_batch("UPDATE batches SET attempts = -5")?;
+    let faults = inspect(&state)?.faults;
+    assert_eq!(faults, ["batch 1: the numbers of its tries are not what was written"]);
+    let (salvage, taken) = salvaged(directory.path())?;
+    assert!(!salvage.is_whole(), "{salvage:?}");
+    assert_eq!(taken.len(), 1);
+    let reader = Reader::open(&directory.path().join("new"))?;
+    let unknown = reader.batches(None, true, 0, 10)?;
+    assert_eq!(unknown.first().map(|batch| batch.attempts), Some(1), "{unknown:?}");
     Ok(())
 }
