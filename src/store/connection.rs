@@ -22,6 +22,9 @@ pub(super) fn connect(directory: &Path) -> Result<Connection, Error> {
     connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
     // Negative: kibibytes. Bodies are written once and read once, a large cache has no use.
     connection.pragma_update(None, "cache_size", -4096)?;
+    // A statement that fires triggers keeps the pages that it changes until it is done: in files that are made
+    // and deleted each time, by default, which takes longer and fails where a disk has no inodes left.
+    connection.pragma_update(None, "temp_store", "memory")?;
     connection.set_prepared_statement_cache_capacity(64);
     keep_plans(&connection)?;
     Ok(connection)

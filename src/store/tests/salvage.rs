@@ -383,10 +383,9 @@ fn a_store_of_which_only_the_log_is_left_is_no_first_start() -> TestResult {
     drop(store);
     fs::write(&log, &killed)?;
     for empty in [true, false] {
+        fs::remove_file(&path)?;
         if empty {
-            fs::write(&path, b"")?
-        } else {
-            fs::remove_file(&path)?
+            fs::write(&path, b"")?;
         }
         for witness in [&lock, &log] {
             let refused = Store::open(&settings, "a").err().map(|error| error.to_string());
