@@ -211,8 +211,11 @@ fn cursors(slices: &[Slice]) -> Vec<(Arc<str>, Cursor)> {
     let mut cursors: Vec<(Arc<str>, Cursor)> = Vec::new();
     for (index, slice) in slices.iter().enumerate() {
         let Some(file) = &slice.chunk.file else { continue };
+        let source = &slice.chunk.stream.source.name;
+        // Two sources may read one file, each with a cursor of its own.
         let is_same = |later: &Slice| {
             later.chunk.file.as_ref().is_some_and(|later| later.identity == file.identity)
+                && later.chunk.stream.source.name == *source
         };
         if slices.iter().skip(index + 1).any(is_same) {
             continue;
@@ -220,7 +223,7 @@ fn cursors(slices: &[Slice]) -> Vec<(Arc<str>, Cursor)> {
         let tail = slice.chunk.tail_at(slice.end);
         let origin = slice.chunk.stream.origin;
         let cursor = Cursor { file: FileMark::clone(file), origin, offset: slice.end, tail };
-        cursors.push((Arc::clone(&slice.chunk.stream.source.name), cursor));
+        cursors.push((Arc::clone(source), cursor));
     }
     cursors
 }

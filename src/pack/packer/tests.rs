@@ -32,7 +32,11 @@ const WIDE: Limits = Limits {
 };
 
 fn group(meter: &Arc<Meter>, lines: &str) -> Group {
-    let source = SourceTag::new("s", Arc::clone(meter));
+    group_of("s", meter, lines)
+}
+
+fn group_of(source: &str, meter: &Arc<Meter>, lines: &str) -> Group {
+    let source = SourceTag::new(source, Arc::clone(meter));
     let stream = Arc::new(Stream {
         source: Arc::new(source),
         origin: Origin(1),
@@ -84,6 +88,18 @@ fn unpack(batch: &PackedBatch) -> String {
     let mut text = String::new();
     let _ = flate2::read::GzDecoder::new(batch.body.as_ref()).read_to_string(&mut text);
     text
+}
+
+/// Both have read the same file: what only one of them says of it, the other reads again.
+#[test]
+fn each_source_of_a_group_has_its_own_cursor_of_one_file() -> Result<(), Error> {
+    let meter = meter(WIDE, None);
+    let mut of_both = group(&meter, &event(1));
+    of_both.slices.extend(group_of("t", &meter, &event(1)).slices);
+    let packed = Packer::new(2).pack(&of_both, NOW)?;
+    let sources: Vec<&str> = packed.cursors.iter().map(|(source, _)| &**source).collect();
+    assert_eq!(sources, ["s", "t"]);
+    Ok(())
 }
 
 #[test]
