@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 use crate::position::{BytesHash, FileIdentity, PREFIX_BYTES_MAX};
 use crate::source::file::bytes::{ReadAt, end_of_lines, read_at, read_before};
 use crate::source::file::content::FileContent;
-use crate::source::file::followed::{Followed, Standing};
+use crate::source::file::followed::{Followed, Standing, written_at};
 use crate::source::file::identity::{Key, identity_of};
 use crate::source::file::place::{HEAD_BYTES_MAX, Place};
 
@@ -120,6 +120,10 @@ fn holding(path: PathBuf, file: FileContent, original: &Followed) -> io::Result<
     let FileContent::Plain(content) = &file else { return Ok(None) };
     let metadata = content.metadata()?;
     let len = metadata.len();
+    if !has_full_prefix(original) && !original.may_be_older_than(written_at(&metadata)) {
+        // So few bytes are those of any file of the kind, such as its header.
+        return Ok(None);
+    }
     let mut place = original.place.in_copy(identity_of(&metadata));
     if len < place.offset {
         if !has_full_prefix(original) {

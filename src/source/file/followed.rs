@@ -31,6 +31,9 @@ const READS_PER_TURN: u32 = 4;
 /// the kernel's tick as their grain, and two contents of one tick and one size look alike.
 const SETTLED_AFTER: Duration = Duration::from_millis(100);
 
+/// By so much the time of a copy may be before that of its original.
+const TIMES_DIFFER_MAX: Duration = Duration::from_secs(2);
+
 /// How a file stands to the patterns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing {
@@ -74,6 +77,8 @@ pub(super) struct Followed {
     pub(super) len: u64,
     /// Its size when it was last seen to hold what was read of it.
     pub(super) content_len: u64,
+    /// When it had last been written to, by then.
+    content_written_at: Timestamp,
     /// Whether some directory still names it, as far as was seen.
     pub(super) is_linked: bool,
     /// Whether its last turn ended before its lines did.
@@ -100,6 +105,7 @@ impl Followed {
     /// A file at `path`, of which `place` is known.
     pub(super) fn new(place: Place, path: PathBuf, standing: Standing) -> Self {
         Self {
+            content_written_at: place.written_at,
             place,
             path,
             standing,
@@ -210,6 +216,7 @@ impl Followed {
     /// Goes on with `place`; what was known of the content before is forgotten.
     pub(super) fn begin(&mut self, place: Place) {
         (self.place, self.seen, self.stream, self.content_len) = (place, None, None, 0);
+        self.content_written_at = Timestamp::default();
         (self.has_more, self.displaced_at) = (true, None);
     }
 
@@ -295,13 +302,40 @@ impl Followed {
                 Step::Waiting => {
                     let is_settled = modified.elapsed().is_ok_and(|age| age > SETTLED_AFTER);
                     self.seen = is_settled.then_some((metadata.len(), modified));
-                    (self.content_len, self.has_more) = (metadata.len(), false);
+                    self.note_content(&metadata, false);
                     return Ok(Ok(Turn::Done));
                 }
             }
         }
-        (self.content_len, self.has_more) = (metadata.len(), true);
+        self.note_content(&metadata, true);
         Ok(Ok(Turn::More))
+    }
+
+    /// It holds what was read of it, and perhaps more.
+    fn note_content(&mut self, metadata: &Metadata, has_more: bool) {
+        (self.content_len, self.has_more) = (metadata.len(), has_more);
+        self.content_written_at = written_at(metadata);
+    }
+
+    /// Whether what was read of it may have been there before something else was written at `at`: its copy,
+    /// perhaps with a time that was cut off to the second.
+    pub(super) fn may_be_older_than(&self, at: Timestamp) -> bool {
+        self.content_written_at <= at.after(TIMES_DIFFER_MAX)
+    }
+
+    /// Whether it is known of a run before, and could not be found in this one.
+    pub(super) fn was_never_there(&self) -> bool {
+        self.standing == Standing::LetGo && !self.is_linked && self.len == 0
+    }
+
+    /// Whether it could not be read when that was last tried.
+    pub(super) fn is_in_trouble(&self) -> bool {
+        self.trouble.is_some()
+    }
+
+    /// It could be read.
+    pub(super) fn end_trouble(&mut self) {
+        self.trouble = None;
     }
 
     /// Reads the header of a file that is not read from its beginning. That the header is of the

@@ -30,6 +30,9 @@ use crate::source::file::{Error, Pace, Settings, copy, label_of};
 /// A search for files, or a look at all of them, may take this part of the time, however often files come and go.
 const RESCAN_SHARE: u32 = 20;
 
+/// For no longer than this: a file system that did not answer for an hour is no reason to look away for a day.
+const SHARE_MAX: Duration = Duration::from_secs(60);
+
 /// The same where the kernel has not asked for it and tells of what happens: few files are looked at as
 /// often as ever, ten thousand every some seconds.
 const UNASKED_SHARE: u32 = 200;
@@ -123,7 +126,8 @@ impl<'a> Follower<'a> {
                 signals.rescan = false;
                 self.clear_away().map_err(|Closed| Error::Closed)?;
                 scan_at = began + self.unasked_in(self.pace.rescan, began.elapsed());
-                scan_from = Instant::now() + self.pace.round.max(began.elapsed() * RESCAN_SHARE);
+                let share = SHARE_MAX.min(began.elapsed() * RESCAN_SHARE);
+                scan_from = Instant::now() + self.pace.round.max(share);
             }
             let everything = must_scan || began >= look_at;
             let touched = std::mem::take(&mut signals.touched);
@@ -150,7 +154,7 @@ impl<'a> Follower<'a> {
     /// When what has taken `took` and is usual every `usual` is due again if nobody asks for it.
     fn unasked_in(&self, usual: Duration, took: Duration) -> Duration {
         let longest = if self.watch.is_whole() { UNASKED_MAX } else { Duration::ZERO };
-        usual.max(took * RESCAN_SHARE).max(longest.min(took * UNASKED_SHARE))
+        usual.max(SHARE_MAX.min(took * RESCAN_SHARE)).max(longest.min(took * UNASKED_SHARE))
     }
 
     /// Gives every file a turn that may have changed. Tells whether some have more to read.
@@ -279,7 +283,8 @@ impl<'a> Follower<'a> {
         let is_released =
             |file: &Followed| file.displaced_at.is_some_and(|at| self.scanned_at > at);
         let is_any = self.attention.restless(&self.table).any(|(_, file)| is_released(file));
-        if is_any && !self.has_unknown_archives() {
+        // As `may_be_in_an_archive` asks it: what one releases and the other holds back would never rest.
+        if is_any && !self.may_have_come_in_an_archive() {
             let scanned_at = self.scanned_at;
             for file in self.table.values_mut() {
                 file.has_more |= file.displaced_at.is_some_and(|at| scanned_at > at);

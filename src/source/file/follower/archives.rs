@@ -108,14 +108,18 @@ impl Follower<'_> {
 
     /// Whether an archive is there of which nobody knows yet what it holds.
     pub(super) fn has_unknown_archives(&self) -> bool {
-        let is_written = |file: &Followed| file.len > 0 && !file.is_broken();
+        let is_written =
+            |file: &Followed| file.len > 0 && !file.is_broken() && !file.is_in_trouble();
         self.table.values().any(|file| self.is_unknown(file) && is_written(file))
     }
 
     /// The same by what they are now: some were found just now, or were empty or cut off.
     pub(super) fn may_have_come_in_an_archive(&self) -> bool {
         let is_written = |file: &Followed| match file.metadata() {
-            Ok(Some(data)) => data.len() > 0 && !(file.is_broken() && file.is_as_seen(&data)),
+            Ok(Some(data)) => {
+                let is_known_to_be_broken = file.is_broken() && file.is_as_seen(&data);
+                data.len() > 0 && !is_known_to_be_broken && !file.is_in_trouble()
+            }
             // Under another name by now: the next search finds it.
             Ok(None) | Err(_) => true,
         };
@@ -133,7 +137,12 @@ impl Follower<'_> {
 
     fn compare(&mut self, key: Key) -> Result<(), Closed> {
         let holds = match self.holds(key) {
-            Ok(holds) => holds,
+            Ok(holds) => {
+                if let Some(file) = self.table.get_mut(&key) {
+                    file.end_trouble();
+                }
+                holds
+            }
             Err(error) => {
                 self.is_astray |= error.kind() == io::ErrorKind::NotFound;
                 if let Some(file) = self.table.get_mut(&key) {
@@ -150,7 +159,7 @@ impl Follower<'_> {
         let standing = if is_matched { Standing::Matched } else { Standing::RotatedAway };
         match holds {
             Holds::NotKnown => {}
-            Holds::Text => file.has_more = false,
+            Holds::Text if is_matched => file.has_more = false,
             Holds::Broken(end) => file.note_broken(end),
             Holds::InHand(of) => {
                 file.made_of = Some(of);
@@ -169,7 +178,7 @@ impl Follower<'_> {
                 tracing::warn!(%path, "a file was rotated away before it was seen, reading it now");
                 file.standing = standing;
             }
-            Holds::New => {
+            Holds::Text | Holds::New => {
                 file.standing = Standing::Refused;
                 file.close();
             }
@@ -198,6 +207,9 @@ impl Follower<'_> {
             .table
             .values()
             .filter(|known| known.key() != key && begins_like(known, &head))
+            .filter(|known| {
+                has_full_prefix(known) || known.may_be_older_than(file.place.written_at)
+            })
             .collect();
         alike.sort_by_key(|known| (known.place.offset, known.key()));
         let is_leaving = |known: &&&Followed| {

@@ -102,14 +102,17 @@ impl Follower<'_> {
     }
 
     /// Known files that no pattern means any more: an open one is read on; a closed one is
-    /// looked for by its inode number, in its directory and in those of the patterns.
+    /// looked for by its inode number, in its directory and in those of the patterns. So is one that was not
+    /// there at any time of this run: its file system may be mounted late.
     fn seek_missing(&mut self, found: &HashSet<Key>, directories: &Directories) {
         let mut missing = Vec::new();
         for (key, file) in self.table.iter_mut().filter(|(key, _)| !found.contains(key)) {
             if file.standing == Standing::Matched {
                 file.standing = Standing::RotatedAway;
             }
-            if file.is_followed() && file.file.is_none() && !matches!(file.look(), Ok(Some(_))) {
+            let is_sought = file.is_followed() && file.file.is_none() || file.was_never_there();
+            // Where it cannot be looked at, it may be there.
+            if is_sought && matches!(file.look(), Ok(None)) {
                 missing.push(*key);
             }
         }
@@ -127,7 +130,10 @@ impl Follower<'_> {
                 file.move_to(path);
                 matches!(file.look(), Ok(Some(_)))
             });
-            if !is_found {
+            if is_found && !file.is_followed() {
+                (file.standing, file.vanished_at) = (Standing::RotatedAway, None);
+                file.has_more = true;
+            } else if !is_found && file.is_followed() {
                 (file.standing, file.vanished_at) = (Standing::LetGo, Some(Instant::now()));
                 file.is_linked = false;
             }
@@ -154,6 +160,9 @@ impl Follower<'_> {
                 // Found again by the next search.
                 return Ok(());
             }
+            let (path, bytes) =
+                (file.label(), file.place.packed_bytes.unwrap_or(file.place.offset));
+            tracing::info!(%path, bytes, "what was in the file before the source began is not read");
             file.standing = Standing::Matched;
             file.send_mark(self.context)?;
             self.from_end.remove(&file.key());

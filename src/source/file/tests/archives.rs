@@ -216,6 +216,22 @@ fn write_over(rig: &Rig, name: &str, bytes: &[u8]) {
 }
 
 #[test]
+fn text_under_the_name_of_an_archive_is_left_alone_unless_a_pattern_means_it() {
+    for (pattern, lines) in [("a.log", &["one", "two"][..]), ("a.log*", &["one", "old", "two"][..])]
+    {
+        let mut rig = Rig::new(&[pattern]);
+        rig.append("a.log", "one\n");
+        rig.start();
+        rig.wait_for(1);
+        rig.append("a.log.1.gz", "old\n");
+        // Longer than anything that may be a copy is held back.
+        rig.watch_for(2 * rig.pace.hold);
+        rig.append("a.log", "two\n");
+        rig.finish(lines);
+    }
+}
+
+#[test]
 fn a_crash_amid_an_archive_goes_on_in_it() {
     let mut rig = Rig::new(&["a.log*"]);
     let lines = numbered("line", 0..200_000);

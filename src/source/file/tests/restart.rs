@@ -1,8 +1,11 @@
 //! Stops and crashes at any point: what was committed is not read again, the rest is.
 
+use std::fs;
+use std::time::{Duration, SystemTime};
+
 use proptest::prelude::*;
 
-use super::rig::{Rig, numbered, text_of};
+use super::rig::{QUICK, Rig, numbered, text_of};
 
 #[test]
 fn rotation_while_away_loses_nothing() {
@@ -18,6 +21,44 @@ fn rotation_while_away_loses_nothing() {
         rig.start();
         rig.finish(["one", "two", "three"]);
     }
+}
+
+/// A rotated file that no pattern means is looked for as long as it could not be found.
+#[test]
+fn a_directory_that_comes_late_has_its_rotated_files_read() {
+    let mut rig = Rig::new(&["logs/a.log"]);
+    let (logs, away) = (rig.path("logs"), rig.path("away"));
+    fs::create_dir(&logs).expect("made");
+    rig.append("logs/a.log", "one\n");
+    rig.start();
+    rig.wait_for(1);
+    rig.stop();
+    rig.append("logs/a.log", "two\n");
+    rig.rename("logs/a.log", "logs/a.log.1");
+    rig.append("logs/a.log", "three\n");
+    fs::rename(&logs, &away).expect("moved");
+    rig.start();
+    rig.watch_for(5 * QUICK.rescan);
+    fs::rename(&away, &logs).expect("moved back");
+    rig.finish(["one", "two", "three"]);
+}
+
+/// A header is that of any file of the kind.
+#[test]
+fn an_older_file_that_begins_alike_is_not_taken_for_the_copy_of_a_short_one() {
+    let mut rig = Rig::new(&["a.csv"]);
+    rig.append("a.csv", "name,quantity\n");
+    rig.append("a-2025.csv", "name,quantity\nbilled,1\n")
+        .set_modified(SystemTime::now() - Duration::from_secs(3600))
+        .expect("set");
+    rig.start();
+    rig.wait_for(1);
+    rig.stop();
+    rig.truncate("a.csv");
+    rig.start();
+    rig.watch_for(5 * QUICK.rescan);
+    rig.append("a.csv", "new,2\n");
+    rig.finish(["name,quantity", "new,2"]);
 }
 
 #[test]

@@ -177,6 +177,12 @@ impl Rig {
         }
     }
 
+    /// Commits what comes for so long: what must not come would have come.
+    pub(super) fn watch_for(&mut self, time: Duration) {
+        let until = Instant::now() + time;
+        while self.commit_next(until) {}
+    }
+
     /// Commits what comes until a cursor satisfies `wanted`.
     pub(super) fn wait_for_cursor(&mut self, wanted: impl Fn(&Cursor) -> bool) {
         let until = Instant::now() + PATIENCE;
