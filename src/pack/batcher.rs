@@ -26,6 +26,9 @@ use crate::telemetry::Pulse;
 /// How often a batcher with open groups looks whether sources still wait for room.
 const PRESSURE_INTERVAL: Duration = Duration::from_millis(10);
 
+/// The same while there is room for most chunks.
+const LARGE_INTERVAL: Duration = Duration::from_millis(100);
+
 /// How long the first line after a pause waits for company: what is written in one go comes together.
 const FIRST_LINGER_MAX: Duration = Duration::from_millis(10);
 
@@ -63,10 +66,10 @@ pub fn run(
         let received = match batcher.deadline() {
             Some(deadline) => {
                 let left = deadline.saturating_duration_since(Instant::now());
-                // Who waits for room waits behind a chunk that took the last of it and was sent: it is
-                // full before that chunk is received, so a wait that begins while it is not needs no look.
-                let pause = if outlet.is_full() { left.min(PRESSURE_INTERVAL) } else { left };
-                outlet.chunks.recv_timeout(pause)
+                // Who waits for room waits behind a chunk that took the last of it and was sent: it is full before
+                // that chunk is received. Only one that is larger than most can wait while it is not.
+                let look = if outlet.is_full() { PRESSURE_INTERVAL } else { LARGE_INTERVAL };
+                outlet.chunks.recv_timeout(left.min(look))
             }
             None => outlet.chunks.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
