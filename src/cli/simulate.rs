@@ -24,6 +24,7 @@ Faults are written KIND[=VALUE][,retry-after=SECONDS][,code=CODE][:PROBABILITY][
   reset-after        accepts, then closes the connection without an answer
   half-answer        accepts, then closes the connection in the middle of the answer
   hang=30s           accepts, then waits so long before it answers
+  gateway=504        accepts, and something between answers so
   rubbish            accepts, answers 200 with bytes that mean nothing
   slow=200ms         takes so long before it accepts anything; goes with other faults
   token-status=500   answers so at the token endpoint

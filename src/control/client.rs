@@ -235,7 +235,9 @@ enum Judged {
 /// By the same table as delivery, but that nothing is cut or held here: who asked hears of it.
 fn judge(answer: Answer) -> Judged {
     let status = answer.status;
-    match of_answer(&answer, Timestamp::now()) {
+    let outcome = of_answer(&answer, Timestamp::now());
+    let may_be_done = outcome.may_be_done(Some(status));
+    match outcome {
         Outcome::Delivered { .. } if (200..300).contains(&status) => {
             match serde_json::from_slice::<IgnoredAny>(&answer.body) {
                 Ok(_) => Judged::Good(answer.body),
@@ -248,7 +250,6 @@ fn judge(answer: Answer) -> Judged {
             }
         }
         Outcome::Retry { after, cause, reason } if cause != Cause::Unexplained => {
-            let may_be_done = cause == Cause::Ill && !matches!(status, 425 | 503);
             Judged::Again(Again { after, may_be_done, reason })
         }
         _ => {

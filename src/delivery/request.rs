@@ -109,7 +109,7 @@ impl Sender {
         if let Outcome::Retry { cause: Cause::Unexplained, .. } = outcome {
             parcel.unexplained += 1;
         }
-        let outcome_unknown = matches!(outcome, Outcome::Unknown(_));
+        let outcome_unknown = outcome.may_be_done(status);
         if outcome_unknown {
             meter.counters.unknown_outcomes.add(1);
             parcel.head.outcome_unknown_attempts += 1;

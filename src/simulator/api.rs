@@ -206,6 +206,7 @@ async fn answer_call(shared: &Arc<Shared>, call: Call, seen: &mut exchange::Seen
     match drawn.kind {
         Some(Kind::ResetAfter) => answer::severed(),
         Some(Kind::HalfAnswer) => answer::half(),
+        Some(Kind::Gateway(status)) => refuse(status, None, None),
         Some(Kind::Rubbish) => answer::rubbish(),
         Some(Kind::Hang(time)) => {
             tokio::time::sleep(time).await;

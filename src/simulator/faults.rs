@@ -13,6 +13,7 @@
 //! | `reset-after` | accepts the events, then closes the connection without an answer |
 //! | `half-answer` | accepts the events, then closes the connection in the middle of the answer |
 //! | `hang=30s` | accepts the events, then waits so long before it answers |
+//! | `gateway=504` | accepts the events, and something between answers so |
 //! | `rubbish` | accepts the events, answers 200 with bytes that mean nothing |
 //! | `slow=200ms` | takes so long before it accepts anything; goes together with other faults |
 //! | `token-status=500` | answers so at the token endpoint |
@@ -28,13 +29,14 @@ use std::str::FromStr;
 use std::time::Duration;
 
 /// The names of all kinds.
-pub const NAMES: [&str; 10] = [
+pub const NAMES: [&str; 11] = [
     "status",
     "unauthorized",
     "no-success",
     "reset-before",
     "reset-after",
     "half-answer",
+    "gateway",
     "hang",
     "rubbish",
     "slow",
@@ -43,7 +45,7 @@ pub const NAMES: [&str; 10] = [
 
 /// The kinds as they are written.
 const KINDS: &str = "status=STATUS, unauthorized, no-success, reset-before, reset-after, \
-     half-answer, hang=DURATION, rubbish, slow=DURATION, token-status=STATUS";
+     half-answer, gateway=STATUS, hang=DURATION, rubbish, slow=DURATION, token-status=STATUS";
 
 /// One thing that goes wrong.
 #[derive(Debug, Clone, PartialEq)]
@@ -83,6 +85,8 @@ pub enum Kind {
     ResetAfter,
     /// Accepts, then closes the connection in the middle of the answer.
     HalfAnswer,
+    /// Accepts, then answers with a status of 500 to 599 that does not say so.
+    Gateway(u16),
     /// Accepts, then waits before the answer.
     Hang(Duration),
     /// Accepts, then answers with bytes that mean nothing.
@@ -133,6 +137,7 @@ impl Kind {
             Self::ResetBefore => "reset-before",
             Self::ResetAfter => "reset-after",
             Self::HalfAnswer => "half-answer",
+            Self::Gateway(_) => "gateway",
             Self::Hang(_) => "hang",
             Self::Rubbish => "rubbish",
             Self::Slow(_) => "slow",
@@ -212,7 +217,7 @@ impl Parser<'_> {
             None => (text, None),
         };
         let Options { retry_after, code } = options;
-        let takes_value = matches!(name, "status" | "token-status" | "hang" | "slow");
+        let takes_value = matches!(name, "status" | "token-status" | "gateway" | "hang" | "slow");
         if let (false, Some(value)) = (takes_value, value) {
             return Err(self.wrong("value", value, "left out for this kind"));
         }
@@ -226,6 +231,7 @@ impl Parser<'_> {
         Ok(match name {
             "status" => Kind::Status { status: self.status(value, 200)?, retry_after, code },
             "token-status" => Kind::TokenStatus { status: self.status(value, 300)?, retry_after },
+            "gateway" => Kind::Gateway(self.status(value, 500)?),
             "hang" => Kind::Hang(self.duration(value)?),
             "slow" => Kind::Slow(self.duration(value)?),
             "unauthorized" => Kind::Unauthorized,
@@ -242,7 +248,11 @@ impl Parser<'_> {
     }
 
     fn status(&self, text: &str, least: u16) -> Result<u16, Error> {
-        let expected = if least == 200 { "from 200 to 599" } else { "from 300 to 599" };
+        let expected = match least {
+            200 => "from 200 to 599",
+            300 => "from 300 to 599",
+            _ => "from 500 to 599",
+        };
         match text.parse() {
             Ok(status) if (least..=599).contains(&status) => Ok(status),
             _ => Err(self.wrong("status", text, expected)),
@@ -285,6 +295,7 @@ impl fmt::Display for Fault {
             Kind::Status { status, .. } | Kind::TokenStatus { status, .. } => {
                 write!(out, "={status}")?;
             }
+            Kind::Gateway(status) => write!(out, "={status}")?,
             Kind::Hang(time) | Kind::Slow(time) => write!(out, "={}ms", time.as_millis())?,
             _ => {}
         }
@@ -338,6 +349,7 @@ mod tests {
         check("reset-after:0.25", Kind::ResetAfter, (0.25, None, None));
         check("half-answer:0.5x2@xx9", Kind::HalfAnswer, (0.5, Some(2), Some("xx9")));
         check("hang=2m", Kind::Hang(Duration::from_secs(120)), always);
+        check("gateway=504x2", Kind::Gateway(504), (1.0, Some(2), None));
         check("rubbish@m:1", Kind::Rubbish, (1.0, None, Some("m:1")));
         check("slow=20msx1", Kind::Slow(Duration::from_millis(20)), (1.0, Some(1), None));
         let token = Kind::TokenStatus { status: 500, retry_after: None };

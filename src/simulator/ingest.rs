@@ -161,6 +161,10 @@ async fn conclude(shared: &Arc<Shared>, kind: Option<Kind>, mark: Mark) -> Respo
         Some(Kind::NoSuccess { code }) => answer::no_success(code.as_deref()),
         Some(Kind::ResetBefore | Kind::ResetAfter) => answer::severed(),
         Some(Kind::HalfAnswer) => answer::half(),
+        Some(Kind::Gateway(status)) => {
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::GATEWAY_TIMEOUT);
+            answer::on_request(status, None)
+        }
         Some(Kind::Rubbish) => answer::rubbish(),
         Some(Kind::Hang(time)) => {
             tokio::time::sleep(time).await;

@@ -88,6 +88,18 @@ pub enum Cause {
 }
 
 impl Outcome {
+    /// Whether what was asked may be done all the same, by an answer of `status`, when there was one: who
+    /// failed may have failed behind it, or was only a gateway. 425 and 503 say that nothing was done.
+    pub fn may_be_done(&self, status: Option<u16>) -> bool {
+        match self {
+            Self::Unknown(_) => true,
+            Self::Retry { cause: Cause::Ill, .. } => {
+                status.is_some_and(|status| !matches!(status, 425 | 503))
+            }
+            _ => false,
+        }
+    }
+
     /// In a word, for the log.
     pub const fn name(&self) -> &'static str {
         match self {

@@ -34,6 +34,26 @@ fn a_connection_that_is_reset_after_the_request_is_repeated_with_the_same_bytes(
 }
 
 #[test]
+fn a_gateway_that_fails_behind_the_request_is_an_unknown_outcome() -> Result {
+    for status in [500, 502, 504] {
+        check_repeated(&format!("gateway={status}"), 1)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_far_end_that_has_no_time_has_taken_nothing() -> Result {
+    for status in [425, 429, 503] {
+        let folder = Folder::new()?;
+        let sim = Sim::with_faults(&[&format!("status={status}x1")])?;
+        folder.run_to_end(&Config::new(&sim.url(), STDIN), lines(0..10).as_bytes())?;
+        sim.check_exactly_once(10)?;
+        assert_eq!(folder.unknown_attempts()?, 0, "{status}");
+    }
+    Ok(())
+}
+
+#[test]
 fn an_answer_that_does_not_come_in_time_is_an_unknown_outcome() -> Result {
     check_repeated("hang=20s", 2)
 }

@@ -143,7 +143,7 @@ fn trouble(
         }
         4 => far_end(&["status=500:0.5"], time)?,
         5 => far_end(&["status=429,retry-after=1:0.3"], time)?,
-        6 => far_end(&["reset-after:0.3", "half-answer:0.3"], time)?,
+        6 => far_end(&["reset-after:0.2", "half-answer:0.3", "gateway=504:0.2"], time)?,
         _ => far_end(&["reset-before:0.5", "hang=3s:0.2"], time)?,
     }
     Ok(agent)
