@@ -105,6 +105,16 @@ impl Disk {
         self.mount()
     }
 
+    /// Takes it off and mounts it under another device number. Nobody may have a file open on it.
+    pub(crate) fn renumber(&mut self) -> Result {
+        run(Command::new("umount").arg(self.path()))?;
+        let image = self.directory.path().join("image");
+        let device = run(Command::new("losetup").args(["--find", "--show"]).arg(image))?;
+        let before = std::mem::replace(&mut self.device, device.trim().to_owned());
+        run(Command::new("losetup").arg("--detach").arg(before))?;
+        self.mount()
+    }
+
     fn mount(&self) -> Result {
         run(Command::new("mount").arg(&self.device).arg(self.path())).map(drop)
     }

@@ -2,6 +2,7 @@
 //! beginning, whether or not the file system knows when a file was born.
 
 use std::collections::HashMap;
+use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +11,9 @@ use crate::harness::disk::{Disk, Kind};
 use crate::harness::seed::{is_full, seed};
 use crate::harness::{Config, Folder, Result, Sim, event_id, fail, lines};
 use crate::scorecard::Scored;
+
+/// How often the device gets another number.
+const MOUNTS: u64 = 5;
 
 /// Files that are replaced while the agent is down.
 const FILES: u64 = 10;
@@ -119,4 +123,51 @@ fn an_inode_number_that_is_used_again_is_a_new_file() -> Result {
 #[test]
 fn an_inode_number_that_is_used_again_is_a_new_file_where_births_are_not_known() -> Result {
     reuse(Kind::Ext4Unborn, "without birth times")
+}
+
+/// Device numbers come with the order of mounts; where a birth is not known, they tell files apart.
+#[test]
+fn a_file_on_a_device_of_another_number_is_read_on_where_births_are_not_known() -> Result {
+    let scored = Scored::begin("F2", "another device")?;
+    let mut disk = match Disk::new(Kind::Ext4Unborn) {
+        Ok(disk) => disk,
+        Err(error) => {
+            scored.skipped(&error);
+            return Ok(());
+        }
+    };
+    let (folder, sim) = (Folder::new()?, Sim::start()?);
+    folder.configure(&Config::new(&sim.url(), file(&disk.path().join("usage-?.jsonl"))))?;
+    let mut written = 0;
+    for mount in 0..=MOUNTS {
+        if mount > 0 {
+            // Renamed to what no pattern means, with lines that were not read.
+            let path = disk.path().join("usage-0.jsonl");
+            std::fs::rename(path, disk.path().join(format!("usage-0.jsonl.{mount}")))?;
+            disk.renumber()?;
+        }
+        let mut agent = folder.start()?;
+        for number in 0..FILES {
+            append(&disk.path().join(format!("usage-{number}.jsonl")), &mut written)?;
+        }
+        folder.wait_counted("delivered", i64::try_from(written)?)?;
+        agent.stop()?;
+        append(&disk.path().join("usage-0.jsonl"), &mut written)?;
+    }
+    let mut agent = folder.start()?;
+    folder.wait_counted("delivered", i64::try_from(written)?)?;
+    agent.stop()?;
+    sim.check_exactly_once(written)?;
+    scored.shown(&format!(
+        "{MOUNTS} mounts under other numbers, {written} lines: lost 0, read twice 0"
+    ))
+}
+
+/// Appends some lines that no file has.
+fn append(path: &Path, written: &mut u64) -> Result {
+    const LINES: u64 = 10;
+    let mut file = std::fs::File::options().create(true).append(true).open(path)?;
+    file.write_all(lines(*written..*written + LINES).as_bytes())?;
+    *written += LINES;
+    Ok(())
 }

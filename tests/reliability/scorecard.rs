@@ -139,7 +139,7 @@ pub(crate) const ROWS: [Row; 21] = [
         id: "F2",
         what: "a new file with the inode number and the first lines of a deleted one, over 1,000",
         wanted: "reads at a wrong offset 0",
-        parts: &["with birth times", "without birth times"],
+        parts: &["with birth times", "without birth times", "another device"],
     },
     Row {
         id: "J2",

@@ -8,6 +8,7 @@ use std::time::{Instant, SystemTime};
 use crate::intake::Closed;
 use crate::position::FileIdentity;
 use crate::source::file::ReadFrom;
+use crate::source::file::content::FileContent;
 use crate::source::file::discover::{Directories, Found, by_inode};
 use crate::source::file::followed::{Followed, Standing};
 use crate::source::file::follower::Follower;
@@ -42,7 +43,7 @@ impl Follower<'_> {
                 file.standing = Standing::Matched;
             }
         }
-        self.seek_missing(&found.keys().copied().collect(), &directories);
+        self.seek_missing(&found.keys().copied().collect(), &directories)?;
         let is_first = std::mem::take(&mut self.is_first_scan);
         for (key, (identity, paths)) in found {
             if let Some(path) = paths.into_iter().next().filter(|_| !self.table.contains_key(&key))
@@ -104,7 +105,11 @@ impl Follower<'_> {
     /// Known files that no pattern means any more: an open one is read on; a closed one is
     /// looked for by its inode number, in its directory and in those of the patterns. So is one that was not
     /// there at any time of this run: its file system may be mounted late.
-    fn seek_missing(&mut self, found: &HashSet<Key>, directories: &Directories) {
+    fn seek_missing(
+        &mut self,
+        found: &HashSet<Key>,
+        directories: &Directories,
+    ) -> Result<(), Closed> {
         let mut missing = Vec::new();
         for (key, file) in self.table.iter_mut().filter(|(key, _)| !found.contains(key)) {
             if file.standing == Standing::Matched {
@@ -117,7 +122,7 @@ impl Follower<'_> {
             }
         }
         if missing.is_empty() {
-            return;
+            return Ok(());
         }
         let own = missing.iter().filter_map(|key| self.table.get(key)?.path.parent());
         let everywhere: BTreeSet<&Path> =
@@ -125,9 +130,13 @@ impl Follower<'_> {
         let inodes = by_inode(everywhere);
         for key in missing {
             let Some(file) = self.table.get_mut(&key) else { continue };
-            let paths = inodes.get(&file.place.identity.inode).cloned().unwrap_or_default();
-            let is_found = paths.into_iter().any(|path| {
-                file.move_to(path);
+            let paths = inodes.get(&file.place.identity.inode).map_or(&[][..], Vec::as_slice);
+            if let Some((path, place)) = paths.iter().find_map(|path| remounted(file, path)) {
+                self.take_over(key, path.clone(), place)?;
+                continue;
+            }
+            let is_found = paths.iter().any(|path| {
+                file.move_to(path.clone());
                 matches!(file.look(), Ok(Some(_)))
             });
             if is_found && !file.is_followed() {
@@ -138,6 +147,22 @@ impl Follower<'_> {
                 file.is_linked = false;
             }
         }
+        Ok(())
+    }
+
+    /// Goes on with a known file at a place of another identity.
+    fn take_over(&mut self, key: Key, path: PathBuf, place: Place) -> Result<(), Closed> {
+        let Some(mut old) = self.table.remove(&key) else { return Ok(()) };
+        let standing =
+            if self.patterns.matches(&path) { Standing::Matched } else { Standing::RotatedAway };
+        let mut file = Followed::new(place, path, standing);
+        file.has_more = true;
+        let path = file.label();
+        tracing::info!(%path, "the file is known, on a device of another number");
+        // In this order: a crash between leaves two cursors, of which one is of no file.
+        file.send_mark(self.context)?;
+        self.insert(file);
+        old.send_forgotten(self.context)
     }
 
     fn is_too_old(&self, metadata: &Metadata, now: SystemTime) -> bool {
@@ -190,4 +215,21 @@ impl Follower<'_> {
         self.attention.note_new(file.key(), &file);
         self.table.insert(file.key(), file);
     }
+}
+
+/// The place of `known` in the file at `path`, where that is the same one on a device whose number has changed,
+/// as it may with each mount. Only without a birth time is it taken for another file; its inode number
+/// and what was read of it tell. Archives are compared with all that is known anyway.
+fn remounted<'p>(known: &Followed, path: &'p PathBuf) -> Option<(&'p PathBuf, Place)> {
+    let before = known.place.identity;
+    if before.born_nanos.is_some() || known.is_packed() || known.place.offset == 0 {
+        return None;
+    }
+    let FileContent::Plain(file) = FileContent::open(path).ok()? else { return None };
+    let identity = identity_of(&file.metadata().ok()?);
+    let is_moved = identity.inode == before.inode
+        && identity.born_nanos.is_none()
+        && identity.device != before.device;
+    let mut place = known.place.in_copy(identity);
+    (is_moved && place.is_in(&file).ok()?).then_some((path, place))
 }
