@@ -26,6 +26,9 @@ const FLAGS: [&str; 9] = [
     "--disable-dev-shm-usage",
 ];
 
+/// How often the driver is started before it has a port.
+const TRIES_MAX: usize = 20;
+
 /// What a window looks like.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Look {
@@ -43,28 +46,35 @@ pub(crate) struct Browser {
     profile: TempDir,
 }
 
+/// The driver and its port; none: it found none that is free for both versions of the protocol, of which it
+/// takes one at random.
+fn start_driver() -> std::io::Result<Option<(Child, u16)>> {
+    let mut driver = Command::new("chromedriver");
+    driver.arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut driver = driver.spawn()?;
+    let lines = driver.stdout.take().map(BufReader::new).into_iter().flat_map(BufRead::lines);
+    let port_in = |line: &str| {
+        let (_, port) = line.split_once("started successfully on port ")?;
+        port.trim_end_matches('.').parse().ok()
+    };
+    match lines.map_while(std::io::Result::ok).find_map(|line| port_in(&line)) {
+        Some(port) => Ok(Some((driver, port))),
+        None => driver.wait().map(|_| None),
+    }
+}
+
 impl Browser {
     /// A new one; none, with words, where Chromium or its driver is missing.
     pub(crate) fn start() -> Result<Option<Self>> {
-        let mut driver = Command::new("chromedriver");
-        driver.arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null());
-        let Ok(mut driver) = driver.spawn() else {
+        let Ok(started) = (0..TRIES_MAX).find_map(|_| start_driver().transpose()).transpose()
+        else {
             let words = "SKIPPED: there is no browser, install chromium and chromium-driver";
             writeln!(std::io::stderr(), "{words}")?;
             return Ok(None);
         };
+        let (driver, port) = started.ok_or("the driver has no port")?;
         let profile = tempfile::tempdir()?;
-        let out = driver.stdout.take().ok_or("no output")?;
-        let mut port = None;
-        for line in BufReader::new(out).lines() {
-            let line = line?;
-            let told = line.split_once("started successfully on port ");
-            port = told.and_then(|(_, port)| port.trim_end_matches('.').parse().ok());
-            if port.is_some() {
-                break;
-            }
-        }
-        let address = SocketAddr::from(([127, 0, 0, 1], port.ok_or("the driver has no port")?));
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
         let session = String::new();
         let mut browser = Self { driver, address, session, profile };
         browser.open_session()?;
