@@ -267,6 +267,7 @@ impl Lane {
         };
         let unexplained = parcel.as_ref().map_or(0, |parcel| parcel.unexplained);
         if let Some(parcel) = parcel {
+            self.looks |= self.on_unknown == OnUnknown::Hold && parcel.head.is_undecided();
             self.keep(parcel);
         }
         if let Some(repeat) = outcome.as_ref().and_then(Outcome::repeat) {
@@ -291,7 +292,6 @@ impl Lane {
             Some(Outcome::Unknown(reason)) if self.on_unknown == OnUnknown::Hold => {
                 let meter = &*self.meter.name;
                 tracing::warn!(meter, reason, "nobody knows whether a request was taken");
-                self.looks = true;
             }
             Some(Outcome::Unknown(reason)) => {
                 let wait = self.backoff(None);

@@ -58,6 +58,26 @@ fn wait_undecided(folder: &Folder, count: usize) -> Result<String> {
     })
 }
 
+/// A gateway that fails may have failed behind the events.
+#[test]
+fn an_answer_of_504_holds_its_meter_as_well() -> Result {
+    let server = RawServer::start(|number, _| match number {
+        0 => Reply::answer("504 Gateway Timeout", "", ""),
+        _ => Reply::success(),
+    })?;
+    let folder = folder(&server, "hold")?;
+    let mut agent = folder.start_with_pipe()?;
+    agent.write(lines(0..10).as_bytes())?;
+    wait_undecided(&folder, 1)?;
+    // Long enough for many a retry.
+    deliver_other(&folder, 0)?;
+    assert_eq!(requests(&server).len(), 1);
+    folder.json(&["batches", "resend", "--all", "--json"])?;
+    until("the batch to be sent again", || Ok((requests(&server).len() == 2).then_some(())))?;
+    folder.wait_counted("delivered", 20)?;
+    agent.stop()
+}
+
 #[test]
 fn an_unknown_outcome_holds_its_meter_across_restarts_until_it_is_sent_again_on_request() -> Result
 {

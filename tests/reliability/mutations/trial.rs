@@ -25,6 +25,14 @@ const REFUSALS: [i32; 3] = [DAMAGED, 73, 74];
 /// The one that says that no other start helps.
 const DAMAGED: i32 = 65;
 
+/// Why nothing can be taken out of a store: its first page is none, or there is none.
+const UNREADABLE: [&str; 4] = [
+    "is not one that this version understands",
+    "is malformed",
+    "is not a database",
+    "there is no store",
+];
+
 /// The exit code of an agent that was told to end and had to leave something.
 const GIVEN_UP: i32 = 70;
 
@@ -207,6 +215,11 @@ impl Trial<'_> {
         let output = folder.command(&["store", "salvage", "new", "--json"])?;
         let Ok(salvage) = serde_json::from_slice::<Value>(&output.stdout) else {
             figures.unreadable += 1;
+            let said = String::from_utf8_lossy(&output.stderr);
+            if !UNREADABLE.iter().any(|why| said.contains(why)) {
+                return self
+                    .fail(&format!("nothing comes out of a store that can be read: {said}"));
+            }
             return self.check_refusal(&output);
         };
         fs::rename(folder.state(), folder.path("damaged"))?;
