@@ -84,7 +84,9 @@ pub fn salvage(from: &Path, to: &Path, now: Timestamp) -> Result<Salvage, Error>
         return Err(Error::Missing { path });
     }
     let lock = Lock::take(from)?;
-    let log = check_log(from).and_then(|()| check_there(&path, lock.mark.as_ref())).err();
+    // Whatever reads a database without a page deletes its log, from which a file that is found again goes on.
+    check_there(&path, lock.mark.as_ref())?;
+    let log = check_log(from).err();
     let old = open_damaged(&path)?;
     let version = migrations::check(&old, &path)?;
     if version == 0 {

@@ -394,6 +394,9 @@ fn a_store_of_which_only_the_log_is_left_is_no_first_start() -> TestResult {
             let read = Reader::open(&settings.directory).map(drop);
             let is_refused = matches!(read, Err(Error::Gone { .. } | Error::Missing { .. }));
             assert!(is_refused, "{read:?}");
+            let salvaged = salvage(&settings.directory, &directory.path().join("new"), NOW);
+            let is_refused = matches!(salvaged, Err(Error::Gone { .. } | Error::Missing { .. }));
+            assert!(is_refused, "{salvaged:?}");
             assert_eq!(fs::read(&log)?, killed, "it is not touched");
             fs::write(&lock, b"")?;
         }
