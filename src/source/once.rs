@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::chunk::{Chunk, Stream};
 use crate::intake::Closed;
-use crate::position::{Cursor, FileMark};
+use crate::position::{Cursor, FileIdentity, FileMark};
 use crate::source::Context;
 use crate::source::file::content::{FileContent, open};
 use crate::source::file::identity::{Key, identity_of};
@@ -145,6 +145,7 @@ impl Run<'_> {
         };
         let identity = identity_of(&metadata);
         let known = self.places.remove(&identity.into());
+        let known = known.or_else(|| self.remounted(identity, &file));
         let mut place = known.unwrap_or_else(|| Place::new(identity));
         place.packed_bytes = file.is_packed().then_some(0);
         let outcome = self.read_to_end(&path, &file, metadata.len(), &mut place);
@@ -154,6 +155,13 @@ impl Run<'_> {
             Failure::Changed => Error::Changed { path },
             Failure::Closed => Error::Closed,
         })
+    }
+
+    /// Where the file stands if it was read on a device of another number.
+    fn remounted(&self, identity: FileIdentity, file: &FileContent) -> Option<Place> {
+        let FileContent::Plain(file) = file else { return None };
+        let mut alike = self.places.range(Key::range_of(identity.inode));
+        alike.find_map(|(_, place)| place.on_another_device(identity, file))
     }
 
     fn read_to_end(

@@ -158,9 +158,24 @@ fn a_file_on_a_device_of_another_number_is_read_on_where_births_are_not_known() 
     folder.wait_counted("delivered", i64::try_from(written)?)?;
     agent.stop()?;
     sim.check_exactly_once(written)?;
+    send_on_another_device(&mut disk)?;
     scored.shown(&format!(
         "{MOUNTS} mounts under other numbers, {written} lines: lost 0, read twice 0"
     ))
+}
+
+/// `meterd send` reads on as well what it has read before.
+fn send_on_another_device(disk: &mut Disk) -> Result {
+    let (folder, sim, mut written) = (Folder::new()?, Sim::start()?, 0);
+    folder.configure(&Config::new(&sim.url(), ""))?;
+    let path = disk.path().join("sent.jsonl");
+    for _ in 0..2 {
+        append(&path, &mut written)?;
+        let output = folder.command(&["send", "--meter", "m", &path.display().to_string()])?;
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        disk.renumber()?;
+    }
+    sim.check_exactly_once(written)
 }
 
 /// Appends some lines that no file has.

@@ -128,6 +128,24 @@ impl Place {
         Self { identity, discarded: None, packed_bytes: None, ..self.clone() }
     }
 
+    /// This place in `file`, which is `identity`, where that is the same one on a device whose number has changed,
+    /// as it may with each mount. Only without a birth time is it taken for another file; its inode number
+    /// and what was read of it tell.
+    pub(in crate::source) fn on_another_device(
+        &self,
+        identity: FileIdentity,
+        file: &impl ReadAt,
+    ) -> Option<Self> {
+        let before = FileIdentity { device: identity.device, ..self.identity };
+        let is_moved = identity == before && identity != self.identity;
+        let is_unborn = identity.born_nanos.is_none();
+        if !is_moved || !is_unborn || self.offset == 0 || self.packed_bytes.is_some() {
+            return None;
+        }
+        let mut place = self.in_copy(identity);
+        place.is_in(file).ok()?.then_some(place)
+    }
+
     /// What the file's chunks carry while it is at `path`.
     pub(in crate::source) fn mark(&self, path: PathBuf) -> FileMark {
         FileMark {

@@ -131,7 +131,8 @@ impl Follower<'_> {
         for key in missing {
             let Some(file) = self.table.get_mut(&key) else { continue };
             let paths = inodes.get(&file.place.identity.inode).map_or(&[][..], Vec::as_slice);
-            if let Some((path, place)) = paths.iter().find_map(|path| remounted(file, path)) {
+            let moved = paths.iter().find_map(|path| Some((path, remounted(file, path)?)));
+            if let Some((path, place)) = moved {
                 self.take_over(key, path.clone(), place)?;
                 continue;
             }
@@ -217,19 +218,14 @@ impl Follower<'_> {
     }
 }
 
-/// The place of `known` in the file at `path`, where that is the same one on a device whose number has changed,
-/// as it may with each mount. Only without a birth time is it taken for another file; its inode number
-/// and what was read of it tell. Archives are compared with all that is known anyway.
-fn remounted<'p>(known: &Followed, path: &'p PathBuf) -> Option<(&'p PathBuf, Place)> {
-    let before = known.place.identity;
-    if before.born_nanos.is_some() || known.is_packed() || known.place.offset == 0 {
+/// Where `known` stands in the file at `path`, if that is the same one on a device of another number. Archives
+/// are compared with all that is known anyway.
+fn remounted(known: &Followed, path: &Path) -> Option<Place> {
+    // Where births are known it is none, and nothing has to be opened for that.
+    if known.place.identity.born_nanos.is_some() {
         return None;
     }
     let FileContent::Plain(file) = FileContent::open(path).ok()? else { return None };
     let identity = identity_of(&file.metadata().ok()?);
-    let is_moved = identity.inode == before.inode
-        && identity.born_nanos.is_none()
-        && identity.device != before.device;
-    let mut place = known.place.in_copy(identity);
-    (is_moved && place.is_in(&file).ok()?).then_some((path, place))
+    known.place.on_another_device(identity, &file)
 }
