@@ -200,8 +200,9 @@ impl Splitter<'_> {
             };
             self.at += found;
             match self.peek() {
-                Some(b'\\') => self.at += 2,
-                Some(b'\n') => return self.malformed("a line end stands within a text"),
+                // A line end behind it would make two lines of one event.
+                Some(b'\\') if self.bytes.get(self.at + 1) != Some(&b'\n') => self.at += 2,
+                Some(b'\\' | b'\n') => return self.malformed("a line end stands within a text"),
                 _ => {
                     self.at += 1;
                     return Ok(());
