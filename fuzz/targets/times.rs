@@ -45,7 +45,8 @@ fn written(time: EventTime, format: &TimeFormat) {
     let value: Result<serde_json::Value, _> = serde_json::from_slice(&out);
     assert!(value.is_ok(), "{format}: {shown} is no JSON");
     let (pattern, text) = (TimePattern::from_str(&format.to_string()), value.unwrap_or_default());
-    let text = text.as_str().map_or_else(|| text.to_string(), str::to_owned);
+    // Not the parser's own text of a number: a large one is a float there.
+    let text = text.as_str().map_or_else(|| shown.clone(), str::to_owned);
     if let Ok(pattern) = pattern {
         assert_eq!(pattern.read(&text), Some(time), "{format}: {shown} is another instant");
     }
