@@ -232,13 +232,13 @@ pub(super) fn exist(connection: &Connection) -> rusqlite::Result<bool> {
 const HEAD: &str = "id, track_id, events, payload_bytes, attempts, outcome_unknown_attempts, \
                     decided_attempts, schema";
 
+/// How many columns that is.
+const HEAD_COLUMNS: usize = 8;
+
 /// Of batches: that the numbers of its tries are none, which [`BatchHead`] cannot hold.
 pub(super) const UNCOUNTED: &str = "NOT (attempts BETWEEN 0 AND 4294967295 \
                                     AND outcome_unknown_attempts BETWEEN 0 AND 4294967295 \
                                     AND decided_attempts BETWEEN 0 AND 4294967295)";
-
-/// How many columns that is.
-const HEAD_COLUMNS: usize = 8;
 
 fn read_head(row: &Row<'_>) -> rusqlite::Result<BatchHead> {
     Ok(BatchHead {
